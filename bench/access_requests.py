@@ -31,7 +31,7 @@ from markdown import HEAD, hand_out, options, row
 from measure import cpu_s, tree
 from stagedoor.admin import service as admin
 from stagedoor.admin.requests import access_requests as requests
-from stagedoor.admin.requests.request_service import MOST_WAITING, MOST_WAITING_OF_USER
+from stagedoor.admin.requests.request_service import MAX_WAITING, MAX_WAITING_PER_USER
 from stagedoor.model.access_request import RequestRule
 
 APPROVALS, WAITING_S = 40, 60.0
@@ -108,11 +108,11 @@ def measure_waiting(folder: Path, seconds: float) -> str:
             return (cpu_s(processes) - before) / seconds * 100
 
         idle = measure_share()
-        for name in STRANGERS * MOST_WAITING_OF_USER:
+        for name in STRANGERS * MAX_WAITING_PER_USER:
             assert wait_there(waiting, port, name)
         busy = measure_share()
     return (
-        f"{MOST_WAITING} logins that wait in one worker take {busy - idle:.2f} % of a core, which takes "
+        f"{MAX_WAITING} logins that wait in one worker take {busy - idle:.2f} % of a core, which takes "
         f"{idle:.2f} % without them; 1,000 wait in five workers (aim: 5 %)."
     )
 

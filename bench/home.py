@@ -21,7 +21,7 @@ from stagedoor.admin.roles import add_role
 from stagedoor.model.role import Role, RoleRule
 
 PAINT_MS, LETTER_MS = 300.0, 50.0
-MANY, MOST = 500, 5_000
+MANY, MANY_MORE = 500, 5_000
 LOADS, ROUNDS = 10, 5
 PAGES = (
     "/",
@@ -89,7 +89,7 @@ def measure_paints() -> bool:
 def measure_letters() -> bool:
     """Print the time from a letter in the search to its painted rows. Return whether it is in time."""
     took = []
-    with open_browser(MOST) as (tab, base):
+    with open_browser(MANY_MORE) as (tab, base):
         tab.open(f"{base}/")
         tab.until("document.getElementById('filter')?.hidden === false")
         for word in WORDS * ROUNDS:

@@ -22,7 +22,7 @@ from stagedoor.model.role import Role, RoleRule
 ROOT = Path(__file__).parents[1]
 PROGRAM = ROOT / "web/lighthouse/node_modules/.bin/lighthouse"
 CATEGORIES = ("accessibility", "best-practices", "seo", "performance")
-LEAST = 95
+MIN_SCORE = 95
 """The least score of a page in each category."""
 PAGE_S = 300
 TRIES = 3
@@ -30,7 +30,7 @@ TRIES = 3
 
 
 def main() -> int:
-    """Print the scores; return 0 if every page reaches `LEAST`, else 1 after an error line on stderr."""
+    """Print the scores; return 0 if every page reaches `MIN_SCORE`, else 1 after an error line on stderr."""
     try:
         return asyncio.run(_staged())
     except (BrowserError, StagedoorError, RuntimeError) as error:
@@ -71,9 +71,9 @@ def _measure(demo: DemoGateway) -> int:
             print(name.ljust(26), *columns, flush=True)
             worst = min(worst, *((scores[category], category) for category in CATEGORIES))
         tab.close()
-    if worst[0] < LEAST:
-        print(f"stagedoor: {worst[0]} for {worst[1]} is below {LEAST}", file=sys.stderr)
-    return 0 if worst[0] >= LEAST else 1
+    if worst[0] < MIN_SCORE:
+        print(f"stagedoor: {worst[0]} for {worst[1]} is below {MIN_SCORE}", file=sys.stderr)
+    return 0 if worst[0] >= MIN_SCORE else 1
 
 
 def _scores(port: int, url: str, report: Path) -> dict[str, int]:
@@ -90,7 +90,9 @@ def _scores(port: int, url: str, report: Path) -> dict[str, int]:
         raise RuntimeError(f"{url}: {done.stderr.strip()[-400:]}")
     document = json.loads(report.read_text())
     for name, audit in document["audits"].items():
-        low = (audit["score"] or 0) < LEAST / 100 and audit["scoreDisplayMode"] != "notApplicable"
+        low = (audit["score"] or 0) < MIN_SCORE / 100 and audit[
+            "scoreDisplayMode"
+        ] != "notApplicable"
         if low and any(name in _weighed_audits(document, category) for category in CATEGORIES):
             print(f"  {name}: {audit['title']} {audit.get('displayValue', '')}", file=sys.stderr)
     return {

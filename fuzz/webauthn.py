@@ -46,7 +46,7 @@ def check(received: bytes) -> None:
     assert isinstance(proved, Denial), "the key is secret: no input may pass"
     made = passkeys.read_registration(RP, CHALLENGE, answer)
     if not isinstance(made, Denial):
-        assert len(made.credential) <= passkeys.MOST_CREDENTIAL_BYTES
+        assert len(made.credential) <= passkeys.MAX_CREDENTIAL_BYTES
         assert challenge == CHALLENGE, "made for another question"
         # It is read again at each proof.
         public = AttestedCredentialData(made.credential)

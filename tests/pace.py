@@ -20,9 +20,9 @@ VARIABLE = "STAGEDOOR_TESTS_PACE"
 """Holds the factor; set it to a number to have that one."""
 QUIET_S = 0.22
 """What `_work` takes where the factor is 1."""
-MOST = 6.0
+MAX_FACTOR = 6.0
 """A slower machine is given no more time than that: a test that hangs ends in 12 minutes."""
-LEAST = 1.3
+MIN_RATIO = 1.3
 """A smaller factor is chance, and counts as 1."""
 _SUMS, _FORKS, _TRIPS = 3_000_000, 40, 4_000
 
@@ -66,7 +66,7 @@ def fewer(workers: int) -> int:
 
 def rounded(ratio: float) -> float:
     """Return the factor for a measured ratio."""
-    return 1.0 if ratio < LEAST else round(min(ratio, MOST), 1)
+    return 1.0 if ratio < MIN_RATIO else round(min(ratio, MAX_FACTOR), 1)
 
 
 def slowest() -> float:

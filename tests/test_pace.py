@@ -22,7 +22,7 @@ def test_marked(): time.sleep(0.8)
 
 
 @pytest.mark.parametrize(
-    ("ratio", "factor"), [(0.4, 1.0), (1.29, 1.0), (1.3, 1.3), (2.04, 2.0), (40, pace.MOST)]
+    ("ratio", "factor"), [(0.4, 1.0), (1.29, 1.0), (1.3, 1.3), (2.04, 2.0), (40, pace.MAX_FACTOR)]
 )
 def test_a_small_ratio_is_chance_and_a_large_one_has_a_limit(ratio: float, factor: float) -> None:
     assert pace.rounded(ratio) == factor
@@ -68,5 +68,5 @@ def test_a_run_measures_once_and_its_processes_inherit_it() -> None:
         shown = subprocess.check_output(
             [sys.executable, "-c", code], cwd=ROOT, env={**env, **given}, text=True
         )
-        assert 1 <= float(shown) <= pace.MOST
+        assert 1 <= float(shown) <= pace.MAX_FACTOR
         assert not given or shown == "2.5\n"

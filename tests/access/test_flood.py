@@ -9,7 +9,7 @@ import pytest
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.requests import access_requests as requests
-from stagedoor.admin.requests.request_service import MOST_WAITING, MOST_WAITING_OF_USER
+from stagedoor.admin.requests.request_service import MAX_WAITING, MAX_WAITING_PER_USER
 from stagedoor.model.access_request import RequestRule
 from tests.fixtures.gateway import PASSWORD, SSH_TABLE, EchoServer, local, static
 from tests.fixtures.laptop import Laptop, open_laptop
@@ -17,7 +17,7 @@ from tests.listeners.wire import basic, dialled, head, read_answer, said
 from tests.pace import allow
 from tests.waiting import wait_until
 
-STRANGERS = [f"user{number}" for number in range(MOST_WAITING // MOST_WAITING_OF_USER)]
+STRANGERS = [f"user{number}" for number in range(MAX_WAITING // MAX_WAITING_PER_USER)]
 RULE = RequestRule(0, "group:strangers", "*", approvers=("group:sre",))
 LOGINS_S = 5.0
 """What two logins take at most: they take 0.5 s without a flood."""
@@ -57,7 +57,7 @@ def test_a_user_with_a_grant_logs_in_while_strangers_wait_at_their_limits(laptop
     """It takes more than five seconds on a busy machine, for 200 connections of 40 users."""
     port = laptop.gateway.port("tunnel")
     with ExitStack() as flood:
-        for name in STRANGERS * MOST_WAITING_OF_USER:
+        for name in STRANGERS * MAX_WAITING_PER_USER:
             assert wait_there(flood, port, name)
         for name in (STRANGERS[0], "late"):
             crowded = said(port, request(name))

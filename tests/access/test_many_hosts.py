@@ -10,8 +10,8 @@ import pytest
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.requests import access_requests as requests
-from stagedoor.admin.requests.request_service import MOST_WAITING_OF_USER
-from stagedoor.model.access_request import MOST_TARGETS, RequestRule
+from stagedoor.admin.requests.request_service import MAX_WAITING_PER_USER
+from stagedoor.model.access_request import MAX_TARGETS, RequestRule
 from stagedoor.model.target import Target
 from tests.fixtures.gateway import SSH_TABLE, local
 from tests.fixtures.laptop import Laptop, Waiting, open_laptop
@@ -21,7 +21,7 @@ from tests.waiting import wait_until
 
 __all__ = ["sockets"]
 
-HOSTS = [f"host{number:02}" for number in range(MOST_TARGETS)]
+HOSTS = [f"host{number:02}" for number in range(MAX_TARGETS)]
 MADE = re.compile(r"request (\d+) for (.+?) waits for user:bob")
 PROGRAM = Path(sys.executable).parent / "ansible"
 
@@ -64,7 +64,7 @@ def test_the_hosts_of_ansible_wait_for_one_request_and_go_on(laptop: Laptop, soc
     number = int(asking.asked()[0])
     asking.kill()
     ansible = run_ansible(laptop, config, sockets)
-    wait_until(lambda: len(list(sockets.iterdir())) == MOST_WAITING_OF_USER, what="ssh is in")
+    wait_until(lambda: len(list(sockets.iterdir())) == MAX_WAITING_PER_USER, what="ssh is in")
     with laptop.gateway.changed() as service:
         [request] = requests.list_requests(service, open_only=True)
         assert (request.id, request.targets) == (number, tuple(map(Target, HOSTS)))

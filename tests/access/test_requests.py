@@ -20,9 +20,9 @@ from stagedoor.authz.decide import authorise
 from stagedoor.authz.step_up import StepUpRules
 from stagedoor.model.access_request import (
     LONGEST_S,
+    MAX_PENDING,
+    MAX_PER_HOUR,
     MAX_REASON_CHARS,
-    MOST_IN_AN_HOUR,
-    MOST_PENDING,
     PENDING_S,
     UNUSED_S,
     AccessRequest,
@@ -291,20 +291,20 @@ def test_an_approval_writes_no_grant_that_an_older_gateway_reads(desk: Desk) -> 
 @pytest.mark.access(21)
 def test_requests_of_one_user_are_bounded(desk: Desk) -> None:
     rule = desk.rule()
-    for number in range(MOST_PENDING):
+    for number in range(MAX_PENDING):
         desk.make(rule, "dev", Target(f"app{number}", "production"))
     with pytest.raises(RefusedError, match="pending"):
         desk.make(rule, "dev", APP)
     desk.make(rule, "eve")
-    made = MOST_PENDING
-    while made < MOST_IN_AN_HOUR:
+    made = MAX_PENDING
+    while made < MAX_PER_HOUR:
         for request in requests.list_requests(desk.service, open_only=True):
             if request.user == "dev":
                 requests.leave_request(desk.service, request.id)
-        for number in range(min(MOST_PENDING, MOST_IN_AN_HOUR - made)):
+        for number in range(min(MAX_PENDING, MAX_PER_HOUR - made)):
             desk.make(rule, "dev", Target(f"app{made + number}", "production"))
-        made += MOST_PENDING
-    requests.leave_request(desk.service, MOST_IN_AN_HOUR + 1)
+        made += MAX_PENDING
+    requests.leave_request(desk.service, MAX_PER_HOUR + 1)
     with pytest.raises(RefusedError, match="within an hour"):
         desk.make(rule, "dev", APP)
 

@@ -11,8 +11,8 @@ from stagedoor.admin.context import CHANGES, WorkerContext
 from stagedoor.admin.requests import access_requests as requests
 from stagedoor.admin.requests.offers import RequestOffers
 from stagedoor.admin.requests.request_service import (
-    MOST_WAITING,
-    MOST_WAITING_OF_USER,
+    MAX_WAITING,
+    MAX_WAITING_PER_USER,
     RequestService,
     describe_end,
 )
@@ -131,10 +131,10 @@ async def test_an_offer_says_where_to_ask_and_then_where_the_request_is(counter:
 @pytest.mark.access(21)
 def test_the_connections_that_wait_are_bounded(counter: Counter) -> None:
     with ExitStack() as waiting:
-        for _ in range(MOST_WAITING_OF_USER):
+        for _ in range(MAX_WAITING_PER_USER):
             assert waiting.enter_context(counter.service.count_waiting(person("dev")))
         assert not waiting.enter_context(counter.service.count_waiting(person("dev")))
-        for number in range(MOST_WAITING - MOST_WAITING_OF_USER):
+        for number in range(MAX_WAITING - MAX_WAITING_PER_USER):
             assert waiting.enter_context(counter.service.count_waiting(person(f"user{number}")))
         assert not waiting.enter_context(counter.service.count_waiting(person("eve")))
     with counter.service.count_waiting(person("dev")) as may_wait:

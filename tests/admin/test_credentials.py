@@ -18,7 +18,7 @@ from stagedoor.model.policy import Policy
 from stagedoor.model.rate import Rate, SourceRates
 from stagedoor.settings.accounts import AccountSettings, StepUpSettings
 from stagedoor.settings.settings import Settings
-from stagedoor.signin.credentials import MOST_TOKENS, AccountState, CredentialService, NewToken
+from stagedoor.signin.credentials import MAX_TOKENS, AccountState, CredentialService, NewToken
 from stagedoor.signin.key_proof import NAMESPACE, make_line_to_sign
 from stagedoor.signin.passes import PassService
 from stagedoor.store import policy as stored
@@ -273,7 +273,7 @@ async def test_a_token_is_made_listed_and_revoked(desk: Desk) -> None:
 
 async def test_their_number_is_bounded(desk: Desk) -> None:
     with admin.open_service(desk.settings) as service:
-        for _ in range(MOST_TOKENS):
+        for _ in range(MAX_TOKENS):
             admin.create_token(service, "ann")
     denial = await desk.service.add_token(desk.person("ann"), [], 1)
     assert isinstance(denial, Denial)

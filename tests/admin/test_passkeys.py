@@ -389,7 +389,7 @@ async def test_strangers_keep_nobody_from_signing_in_by_a_passkey(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """13 addresses filled all places for five minutes."""
-    monkeypatch.setattr(challenges, "MOST_STRANGERS", 30)
+    monkeypatch.setattr(challenges, "MAX_STRANGERS", 30)
     ann = desk.signed_in("ann")
     authenticator = await desk.with_passkey(ann)
     with admin.open_service(desk.settings) as service:

@@ -9,7 +9,7 @@ from joserfc.jwk import ECKey
 
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.source import Source
-from stagedoor.net.https import ANSWER_LIMIT_S, MOST_AT_ONCE
+from stagedoor.net.https import ANSWER_LIMIT_S, MAX_CONCURRENT
 from stagedoor.oidc.published import RETRY_S
 from tests.admin.provider_services import ProviderServices, all_cancelled, provider_services
 from tests.oidc.fake import DISCOVERY, GONE, FakeProvider, running_fake
@@ -119,7 +119,7 @@ async def test_whoever_is_gone_is_put_out_while_sign_ins_hang(services: Provider
         source = Source.of(f"203.0.{number}.1", 1)
         kept, query = await services.begin("Other", source)
         hanging.append(asyncio.create_task(services.sign_ins.finish(kept, query, source)))
-    await until_asked(other, "authorization_code", MOST_AT_ONCE)
+    await until_asked(other, "authorization_code", MAX_CONCURRENT)
     other.refresh = GONE["invalid_grant"]
     async with asyncio.timeout(ANSWER_LIMIT_S / 2):  # before any of them is given up
         await services.refresh_all()

@@ -24,7 +24,7 @@ from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.web import WebSettings
-from stagedoor.signin.step_up import MOST_WAITING, StepUpService
+from stagedoor.signin.step_up import MAX_WAITING, StepUpService
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.policy import load_policy
 from tests.fixtures.people import sign_in
@@ -133,8 +133,8 @@ async def test_who_has_no_sign_in_has_nothing_to_wait_for(desk: Desk) -> None:
 
 def test_so_many_of_one_sign_in_wait_and_no_more(desk: Desk) -> None:
     mine, other = desk.signed_in(), desk.signed_in()
-    blocks = [desk.waits.count_waiting(mine) for _ in range(MOST_WAITING + 1)]
-    assert [block.__enter__() for block in blocks] == [True] * MOST_WAITING + [False]
+    blocks = [desk.waits.count_waiting(mine) for _ in range(MAX_WAITING + 1)]
+    assert [block.__enter__() for block in blocks] == [True] * MAX_WAITING + [False]
     with desk.waits.count_waiting(other) as allowed:
         assert allowed
     for block in blocks:

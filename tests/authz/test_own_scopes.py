@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.authz.decide import authorise, is_in_scope
-from stagedoor.authz.own_scopes import MOST_SCOPES, restrict_scopes
+from stagedoor.authz.own_scopes import MAX_SCOPES, restrict_scopes
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Grant, GrantRule
 from stagedoor.model.identity import Identity, Method
@@ -62,7 +62,7 @@ def test_nothing_wider_is_a_scope(wanted: str) -> None:
 
 
 def test_their_number_is_bounded() -> None:
-    assert isinstance(restrict_scopes(POLICY, ANN, ["app01"] * (MOST_SCOPES + 1), NOW), Denial)
+    assert isinstance(restrict_scopes(POLICY, ANN, ["app01"] * (MAX_SCOPES + 1), NOW), Denial)
 
 
 PARTS = st.sampled_from(["a", "ab", "b", "a*", "*", "?b", "[ab]", "c"])

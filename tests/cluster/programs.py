@@ -28,7 +28,7 @@ _FOLDER = Path(__file__).resolve().parent
 _VERSION = "k8s.io/component-base/version"
 _KUBERNETES = "k8s.io/kubernetes/cmd/"
 _CONTAINERD = "github.com/containerd/containerd/v2/cmd/"
-MOST_S = 1800.0
+MAX_BUILD_S = 1800.0
 """For one program, where nothing is cached."""
 
 
@@ -206,12 +206,10 @@ def _build(go: Path, tool: Tool) -> None:
                 stderr=subprocess.PIPE,
                 text=True,
                 check=False,
-                timeout=allow(MOST_S),
+                timeout=allow(MAX_BUILD_S),
             )
         except subprocess.TimeoutExpired:
-            why = (
-                f"{tool.name} was not built within {minutes(allow(MOST_S)).removeprefix('about ')}"
-            )
+            why = f"{tool.name} was not built within {minutes(allow(MAX_BUILD_S)).removeprefix('about ')}"
             raise ClusterError(f"{why}; script/cluster build goes on where it stopped") from None
         if done.returncode != 0:
             raise ClusterError(f"go could not build {tool.name}:\n{done.stderr[-4000:]}")

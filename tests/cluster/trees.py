@@ -12,7 +12,7 @@ from tests.cluster.fault import ClusterError
 from tests.cluster.place import cache
 from tests.pace import allow
 
-MOST_S = 900.0
+MAX_RUN_S = 900.0
 """For a Debian, on a slow line."""
 
 _LEFT_OUT = (
@@ -105,11 +105,11 @@ def _keep(layer: archive.Layer, name: str) -> archive.Layer:
 def _run(*arguments: str, folder: str | None = None) -> None:
     try:
         done = subprocess.run(
-            arguments, cwd=folder, capture_output=True, text=True, timeout=allow(MOST_S)
+            arguments, cwd=folder, capture_output=True, text=True, timeout=allow(MAX_RUN_S)
         )
     except subprocess.TimeoutExpired:
         raise ClusterError(
-            f"{' '.join(arguments[:3])} took longer than {allow(MOST_S) / 60:.0f} min"
+            f"{' '.join(arguments[:3])} took longer than {allow(MAX_RUN_S) / 60:.0f} min"
         ) from None
     if done.returncode != 0:
         last = (done.stdout + done.stderr)[-2000:]

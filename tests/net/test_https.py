@@ -115,7 +115,7 @@ async def test_requests_that_end_at_once_lose_no_place(
     server.answer = HELLO
     answers = await asyncio.gather(*(asking.ask("GET", server.url) for _ in range(60)))
     assert set(answers) == {(200, b"hello")}
-    assert server.most <= https.MOST_AT_ONCE
+    assert server.most <= https.MAX_CONCURRENT
 
 
 async def test_a_request_that_is_cancelled_while_tls_begins_leaves_no_connection(

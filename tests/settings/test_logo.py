@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from stagedoor.model.errors import SettingsError
-from stagedoor.settings.logo import MOST_BYTES, explain_bad_svg, read_logo
+from stagedoor.settings.logo import MAX_BYTES, explain_bad_svg, read_logo
 
 NAMES = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
 SVG = f"<svg {NAMES}>%s</svg>"
@@ -64,6 +64,6 @@ def test_it_is_bounded_and_there(tmp_path: Path) -> None:
     file = tmp_path / "logo"
     with pytest.raises(SettingsError, match="cannot read"):
         read_logo(file)
-    file.write_bytes(b"\x89PNG\r\n\x1a\n" + b"x" * MOST_BYTES)
+    file.write_bytes(b"\x89PNG\r\n\x1a\n" + b"x" * MAX_BYTES)
     with pytest.raises(SettingsError, match="larger than 64 KiB"):
         read_logo(file)

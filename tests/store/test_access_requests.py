@@ -143,7 +143,7 @@ def test_break_glass_is_used_once_until_its_review_at_two_gateways(gateways: Gat
 def test_no_more_than_so_many_requests_of_all_users_are_pending(
     gateways: Gateways, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "MOST_OF_ALL", 2)
+    monkeypatch.setattr(store, "MAX_PENDING_TOTAL", 2)
     rule = requests.add_rule(gateways[0], RULE)
     first = make(gateways[0], rule, "app1")
     make(gateways[1], rule, "app2")

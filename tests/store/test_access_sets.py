@@ -20,7 +20,7 @@ from stagedoor.model.errors import RefusedError
 from stagedoor.model.permission import Permission
 from stagedoor.model.role import Role, RoleRule
 from stagedoor.settings.store_location import StoreLocation
-from stagedoor.store.changes import MOST
+from stagedoor.store.changes import MAX_CHANGES
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import read_entries
 from stagedoor.store.people import list_group_sets
@@ -193,7 +193,7 @@ def test_many_rows_make_workers_read_all(
     service: AdminService, run: Callable[..., ApplyOutcome]
 ) -> None:
     before = load_policy(service.database)
-    run(users=[*FILE["users"], *({"name": f"u{n}"} for n in range(MOST + 1))])  # type: ignore[misc]
+    run(users=[*FILE["users"], *({"name": f"u{n}"} for n in range(MAX_CHANGES + 1))])  # type: ignore[misc]
     with service.database.read() as transaction:
         assert read_changes(transaction, before, before.version + 1) is None
 

@@ -192,7 +192,7 @@ def test_what_it_has_already_is_not_added_again(
 def test_it_is_bounded_and_forgets_what_the_audit_removed(
     database: Database, index: AuditIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audit_index, "MOST_EVENTS", 20)
+    monkeypatch.setattr(audit_index, "MAX_EVENTS", 20)
     monkeypatch.setattr(audit_index, "PART", 10)
     follow(database, index, *(opened("alice", "shop", NOW + at) for at in range(48)))
     assert len(found(database, tmp_path, "alice")) == 29, "from 20 to 48"

@@ -232,7 +232,7 @@ def test_a_sign_out_holds_however_many_later_sign_ins_were_ended_before_it(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The older ones of many that were ended are not kept singly; they are over all the same."""
-    monkeypatch.setattr(passes, "MOST_SIGNED_OUT", 3)
+    monkeypatch.setattr(passes, "MAX_SIGNED_OUT", 3)
     with database.write() as transaction:
         people.add_user(transaction, "other", frozenset(), None, NOW)
     secrets = [
@@ -262,7 +262,7 @@ def test_a_sign_out_holds_however_many_later_sign_ins_were_ended_before_it(
 def test_who_signs_out_again_and_again_fills_nobodys_memory(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(passes, "MOST_SIGNED_OUT", 3)
+    monkeypatch.setattr(passes, "MAX_SIGNED_OUT", 3)
     with database.write() as transaction:
         people.add_user(transaction, "other", frozenset(), None, NOW)
     secrets = []

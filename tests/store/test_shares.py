@@ -18,7 +18,7 @@ from stagedoor.store.database import Database
 from stagedoor.store.journal import StoreJournal
 from stagedoor.store.policy import load_policy
 from stagedoor.store.schema import shares
-from stagedoor.store.shares import MOST, add_share, remove_share
+from stagedoor.store.shares import MAX_SHARES, add_share, remove_share
 from stagedoor.store.sign_in.passes import make_secret
 from tests.store.sample import closed, opened
 
@@ -63,7 +63,7 @@ def test_another_persons_share_is_not_ended(database: Database) -> None:
 
 
 def test_there_is_an_end_to_how_many_and_the_expired_count_no_more(database: Database) -> None:
-    for number in range(MOST):
+    for number in range(MAX_SHARES):
         add(database, replace(SHARE, id=f"s{number}", secret_hash=bytes([number]) * 32))
     with pytest.raises(RefusedError, match="end one first"):
         add(database)

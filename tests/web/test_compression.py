@@ -10,8 +10,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import CloseCode, Frame, Opcode
 
-from stagedoor.listeners.web.terminal.relay import AGAIN_S, MOST, SLOW_S, LineRate
-from stagedoor.listeners.web.websocket import LEAST_BYTES, Compression, DeflateExtension
+from stagedoor.listeners.web.terminal.relay import AGAIN_S, MAX_MESSAGES, SLOW_S, LineRate
+from stagedoor.listeners.web.websocket import MIN_BYTES, Compression, DeflateExtension
 from stagedoor.wire.terminal.frames import MAX_FRAME_BYTES
 from tests.fixtures.gateway import Gateway
 from tests.fixtures.terminal import BOUND_S, WebTerminal, ticket
@@ -19,7 +19,7 @@ from tests.fixtures.terminal import BOUND_S, WebTerminal, ticket
 ALONE = (True, True, 15, 15)
 
 
-MESSAGES = st.binary(max_size=3 * LEAST_BYTES) | st.just(b"a line\r\n" * LEAST_BYTES)
+MESSAGES = st.binary(max_size=3 * MIN_BYTES) | st.just(b"a line\r\n" * MIN_BYTES)
 
 
 @given(st.lists(st.tuples(MESSAGES, st.booleans())))
@@ -31,7 +31,7 @@ def test_every_message_arrives_as_it_was_and_short_ones_go_as_they_are(
     theirs = PerMessageDeflate(*ALONE)
     for data, compression.on in sent:
         frame = ours.encode(Frame(Opcode.BINARY, data))
-        assert frame.rsv1 == (compression.on and len(data) >= LEAST_BYTES)
+        assert frame.rsv1 == (compression.on and len(data) >= MIN_BYTES)
         assert len(frame.data) <= len(data) + 16
         assert bytes(theirs.decode(frame).data) == data
         assert not hasattr(ours, "encoder"), "nothing is kept from one message to the next"
@@ -47,20 +47,20 @@ def test_a_line_is_slow_for_a_while_once_an_answer_was_late_and_until_one_was_no
         (3.0 + AGAIN_S, SLOW_S / 2, False),
     ):
         if took is not None:
-            rate.note_sent(at + LEAST_BYTES, LEAST_BYTES, now)
-            rate.note_sent(at + LEAST_BYTES + 1, 1, now)  # what is short says nothing
-            at += LEAST_BYTES + 1
+            rate.note_sent(at + MIN_BYTES, MIN_BYTES, now)
+            rate.note_sent(at + MIN_BYTES + 1, 1, now)  # what is short says nothing
+            at += MIN_BYTES + 1
             rate.note_acknowledged(at, now + took)
         assert rate.is_slow == slow, (now, took)
 
 
-@pytest.mark.parametrize("size", [1, LEAST_BYTES])
+@pytest.mark.parametrize("size", [1, MIN_BYTES])
 def test_of_one_who_acknowledges_nothing_little_is_kept(size: int) -> None:
     rate = LineRate()
-    for number in range(4 * MOST):
+    for number in range(4 * MAX_MESSAGES):
         rate.note_sent(number * size, size, 0.0)
-    assert len(rate._sent) <= MOST
-    rate.note_acknowledged(4 * MOST * size, SLOW_S / 2)
+    assert len(rate._sent) <= MAX_MESSAGES
+    rate.note_acknowledged(4 * MAX_MESSAGES * size, SLOW_S / 2)
     assert not rate._sent
 
 

@@ -11,7 +11,7 @@ from stagedoor.listeners.web.files.fields import FilesError
 from stagedoor.listeners.web.files.transfer import (
     AHEAD_BYTES,
     ANSWERS,
-    LEAST_REQUEST_BYTES,
+    MIN_REQUEST_BYTES,
     read_blocks,
 )
 
@@ -39,13 +39,13 @@ async def test_a_shell_that_gives_a_byte_each_time_is_not_asked_for_ever(limit: 
     file = File(bytes(8 * AHEAD_BYTES), 1)
     with pytest.raises(FilesError, match="in pieces of 1 bytes"):
         await read(file, limit, 0, len(file.content))
-    assert len(file.asked) <= AHEAD_BYTES // LEAST_REQUEST_BYTES * ANSWERS
+    assert len(file.asked) <= AHEAD_BYTES // MIN_REQUEST_BYTES * ANSWERS
 
 
 async def test_a_shell_that_says_it_gives_one_byte_is_asked_for_more() -> None:
     file = File(bytes(AHEAD_BYTES), AHEAD_BYTES)
     assert await read(file, 1, 0, AHEAD_BYTES) == file.content
-    assert set(file.asked) == {LEAST_REQUEST_BYTES}
+    assert set(file.asked) == {MIN_REQUEST_BYTES}
 
 
 CONTENT = bytes(range(251)) * 2000

@@ -313,9 +313,9 @@ class Shell {
 }
 
 const pause = (ms: number): Promise<void> => new Promise((over) => setTimeout(over, ms));
-const MOST_MS = 80;
+const MAX_MS = 80;
 /** The line both ways, the program's time, and as much again for a busy machine. */
-const STAYS_MS = 2 * (2 * MOST_MS + GRACE_MS);
+const STAYS_MS = 2 * (2 * MAX_MS + GRACE_MS);
 const KEYS = [
   ..."jkqvxz jkqvxz ", "\x7f", "\x7f", "\x7f", "\r", "\x1b[D", "\x1b[C", "\x1b[A", "\x01", "\x05", "\x15", "\x17", "\x0c", "\t", "é", "中",
 ];
@@ -331,7 +331,7 @@ test("no wrong letter stays over a real shell, and plain typing is shown at once
       state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
       return Math.floor((state / 2 ** 32) * below);
     };
-    const shell = new Shell(command, name === "tmux", () => 45 + chance(MOST_MS - 45));
+    const shell = new Shell(command, name === "tmux", () => 45 + chance(MAX_MS - 45));
     try {
       await shell.prompt("$ ");
       await shell.quiet(200);

@@ -40,13 +40,13 @@ _TAIL_BYTES = (64 * 1024, 1024 * 1024)
 """The bytes of a recording's end that are read for its last event; the second if that event is a long one."""
 AUDIT_AGAIN_S = 3600.0
 """The time after which a view by the same user is audited again: a player requests a recording in pieces."""
-_MOST_VIEWS = 1000
+_MAX_VIEWS = 1000
 _T = TypeVar("_T")
 SEARCH_S = 2.0
 """The time limit of one search, seconds."""
-MOST_BYTES = 32 * MIB
+MAX_BYTES = 32 * MIB
 """The most bytes of one recording that are searched."""
-MOST_LINES = 3
+MAX_LINES = 3
 """The most lines shown of one recording."""
 _PIECE_BYTES = 256 * KIB
 _PAUSE_S = 0.001
@@ -79,7 +79,7 @@ class TextSearch:
         lines: list[FoundLine] = []
         try:
             events = AsciicastReader(self._read(path)).read_events()
-            lines += islice(find_text(events, self.text), MOST_LINES)
+            lines += islice(find_text(events, self.text), MAX_LINES)
         except AsciicastError:
             self.is_cut = True
         return lines
@@ -87,7 +87,7 @@ class TextSearch:
     def _read(self, path: Path) -> Iterator[bytes]:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            left = MOST_BYTES
+            left = MAX_BYTES
             while left > 0 and (piece := os.read(fd, min(left, _PIECE_BYTES))):
                 yield piece
                 left -= len(piece)
@@ -240,7 +240,7 @@ class RecordingService:
         refused = await self._audit(identity, [recording], source)
         if refused is not None:
             return refused
-        if len(self._audited_at) >= _MOST_VIEWS:
+        if len(self._audited_at) >= _MAX_VIEWS:
             self._audited_at.clear()  # some views are then audited once more
         self._audited_at[key] = now
         return None

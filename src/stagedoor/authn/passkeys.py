@@ -31,7 +31,7 @@ _VERIFIED = UserVerificationRequirement.REQUIRED
 _ALGORITHMS = (-7, -8, -257)
 """ES256, EdDSA and RS256 (IANA COSE registry). Every authenticator supports one of them."""
 _ID_CHARS = 16
-MOST_CREDENTIAL_BYTES = 4096
+MAX_CREDENTIAL_BYTES = 4096
 NOT_RIGHT = Denial(
     Reason.CREDENTIAL_WRONG, "the passkey's answer was wrong, or came too late; try again"
 )
@@ -94,7 +94,7 @@ def read_registration(
     if (
         is_framed
         or credential is None
-        or len(credential) > MOST_CREDENTIAL_BYTES
+        or len(credential) > MAX_CREDENTIAL_BYTES
         or credential.public_key.get(3) not in _ALGORITHMS
     ):
         return NOT_RIGHT

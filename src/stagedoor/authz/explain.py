@@ -31,7 +31,7 @@ from stagedoor.model.selector import has_name
 from stagedoor.model.target import Target
 from stagedoor.wire.rfc3339 import show_time
 
-MOST_CHANGES = 20
+MAX_CHANGES = 20
 """The most groups that are named."""
 
 
@@ -210,6 +210,6 @@ def _list_changes(policy: Policy, user: User, target: Target, now: float) -> Ite
         for rule in drop_expired(policy.find_grants_about(target), now)
         if Permission.ENTER in rule.permissions and rule.subject.startswith("group:")
     ]
-    for group in list(dict.fromkeys(groups))[:MOST_CHANGES]:
+    for group in list(dict.fromkeys(groups))[:MAX_CHANGES]:
         yield EntryChange(ChangeKind.JOIN, group)
     yield EntryChange(ChangeKind.GRANT, to_words(DEFAULT))

@@ -10,7 +10,7 @@ from stagedoor.model.policy import Policy, User
 from stagedoor.model.selector import has_match
 from stagedoor.wire.target import MAX_SHOWN_CHARS, parse_login
 
-MOST_SCOPES = 20
+MAX_SCOPES = 20
 _SHOWN_RULES = 10
 
 
@@ -23,8 +23,8 @@ def restrict_scopes(
     computed. A scope without an environment is for all of them (`authz.decide.is_in_scope`), and so needs a
     grant that is.
     """
-    if len(wanted) > MOST_SCOPES:
-        return Denial(Reason.BAD_REQUEST, f"a token may name {MOST_SCOPES} apps at most")
+    if len(wanted) > MAX_SCOPES:
+        return Denial(Reason.BAD_REQUEST, f"a token may name {MAX_SCOPES} apps at most")
     rules = [
         rule
         for rule in drop_expired(policy.find_grants(user.subjects), now)

@@ -9,7 +9,7 @@ from stagedoor.cli.installation import Installation
 from stagedoor.wire.api.types import AccessReport, AdmittedUser, RuleFinding
 from stagedoor.wire.target import require_app
 
-MOST_SHOWN = 20
+MAX_SHOWN = 20
 """The rules of a user that are shown to people; a program gets all."""
 
 
@@ -47,7 +47,7 @@ def explain(installation: Installation, name: str, app: str, json_: bool) -> Non
         click.echo("The user must have proved their presence recently (step_up.targets).")
     for stop in answer.stops:
         click.echo(f"  {stop}")
-    shown = answer.rules[:MOST_SHOWN]
+    shown = answer.rules[:MAX_SHOWN]
     show.print_table([_row(rule) for rule in shown], f"{name} has no grants and no requests.")
     if len(answer.rules) > len(shown):
         show.note(f"{len(answer.rules) - len(shown)} more; to see all, use --json.")

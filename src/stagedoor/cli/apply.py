@@ -32,8 +32,8 @@ _DONE = {
     Action.REMOVE: "removed",
     Action.RELEASE: "released",
 }
-_MOST_PROBLEMS = 20
-_MOST_NAMES = 5
+_MAX_PROBLEMS = 20
+_MAX_NAMES = 5
 _CODES = (
     "\b\nExit codes:\n  0  done; with --diff: no difference\n"
     "  1  failed; with --diff: there are differences\n"
@@ -119,7 +119,7 @@ def _refuse_problems(lines: Sequence[str]) -> None:
         return
     if len(lines) == 1:
         raise RefusedError(f"{lines[0]}; nothing was changed")
-    for line in lines[:_MOST_PROBLEMS]:
+    for line in lines[:_MAX_PROBLEMS]:
         show.note(line)
     raise RefusedError(f"{show.count(len(lines), 'mistake')}; nothing was changed")
 
@@ -153,8 +153,8 @@ def _line(change: SetChange) -> str:
 
 
 def _list_rights(verb: str, users: Sequence[str], rights: Sequence[RightEntry]) -> list[str]:
-    names = ", ".join(users[:_MOST_NAMES])
-    if (more := len(users) - _MOST_NAMES) > 0:
+    names = ", ".join(users[:_MAX_NAMES])
+    if (more := len(users) - _MAX_NAMES) > 0:
         names += f" and {more} more"
     does = f"{verb}s" if len(users) == 1 else verb
     return [

@@ -39,7 +39,7 @@ from stagedoor.wire.api.inputs import ProviderLinkNew, ProviderLinkRemoval
 from stagedoor.wire.api.reports import LinkEntry
 from stagedoor.wire.oneline import fold
 
-MOST_CHARS = 64 * 1024
+MAX_CHARS = 64 * 1024
 OFFLINE = "offline_access"
 """The scope for which most providers issue a refresh token (Core §11)."""
 
@@ -151,7 +151,7 @@ async def _sign_in(provider: SingleSignOnSettings) -> tuple[Claims, Tokens, Prov
         f"2. The browser comes back to an address that begins with {provider.redirect_uri}\n"
         "   Copy it from the address bar, whatever the page shows, and paste it here:"
     )
-    address = await asyncio.to_thread(sys.stdin.readline, MOST_CHARS)
+    address = await asyncio.to_thread(sys.stdin.readline, MAX_CHARS)
     claims, tokens = await client.finish(_query(address.strip(), provider), attempt)
     return claims, tokens, await client.get_provider()
 

@@ -34,13 +34,13 @@ LONGEST_S = 7.0 * DAY_S
 LATEST_START_S = 7.0 * DAY_S
 """How far ahead access may begin."""
 LONGEST_BREAK_GLASS_S = 30.0 * MINUTE_S
-MOST_TARGETS = 50
+MAX_TARGETS = 50
 """The most apps of one request, since an approver reads all of them."""
-MOST_PENDING = 5
+MAX_PENDING = 5
 """The most pending requests of one user."""
-MOST_IN_AN_HOUR = 20
+MAX_PER_HOUR = 20
 """The most requests of one user in an hour, whatever their state."""
-MOST_OF_ALL = 1000
+MAX_PENDING_TOTAL = 1000
 """The most pending requests of all users together."""
 MAX_REASON_CHARS = 300
 

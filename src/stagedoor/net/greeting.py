@@ -4,7 +4,7 @@ import socket
 from contextlib import suppress
 from pathlib import Path
 
-MOST_BYTES = 255
+MAX_BYTES = 255
 """The maximum length of an SSH server's line (RFC 4253 §4.2)."""
 _LISTEN = "0A"
 """The state of a listening socket in proc_net_tcp(5)."""
@@ -18,8 +18,8 @@ def read_greeting(host: str, port: int, timeout_s: float) -> bytes:
     with socket.create_connection((host, port), timeout_s) as sock:
         sock.settimeout(timeout_s)
         received = b""
-        while b"\n" not in received and len(received) < MOST_BYTES:
-            data = sock.recv(MOST_BYTES - len(received))
+        while b"\n" not in received and len(received) < MAX_BYTES:
+            data = sock.recv(MAX_BYTES - len(received))
             if not data:
                 break
             received += data

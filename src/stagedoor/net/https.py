@@ -25,7 +25,7 @@ from stagedoor.net.tls import make_client_context
 ANSWER_LIMIT_S = 10.0
 """The time limit of a whole request: to wait for a slot, to connect and to receive the whole answer."""
 ANSWER_LIMIT_BYTES = 256 * 1024
-MOST_AT_ONCE = 8
+MAX_CONCURRENT = 8
 """The number of concurrent requests of one `Https`."""
 _HEAD_LIMIT_BYTES = 64 * 1024
 _CHUNK_BYTES = 64 * 1024
@@ -40,7 +40,7 @@ class NoAnswerError(Exception):
 
 
 class Https:
-    """A client of one server. At most `MOST_AT_ONCE` requests run concurrently; the others wait.
+    """A client of one server. At most `MAX_CONCURRENT` requests run concurrently; the others wait.
 
     It follows no redirects: an endpoint is where the settings say it is. An instance belongs to one
     event loop.
@@ -48,7 +48,7 @@ class Https:
 
     def __init__(self, trust: Trust) -> None:
         self._trust = trust
-        self._slots = asyncio.Semaphore(MOST_AT_ONCE)
+        self._slots = asyncio.Semaphore(MAX_CONCURRENT)
 
     async def ask(
         self, method: str, url: str, headers: Headers = (), body: bytes = b""

@@ -15,7 +15,7 @@ ANSWER_S = 10.0
 _SIGN_REQUEST, _SIGN_RESPONSE = 13, 14
 _RSA_SHA2_512 = 4
 """Without this flag an agent signs with SHA-1 (RFC 8332 §1)."""
-_MOST_BYTES = 64 * 1024
+_MAX_BYTES = 64 * 1024
 
 
 class AgentError(StagedoorError):
@@ -63,7 +63,7 @@ class AgentKey:
             agent.connect(str(self._agent))
             agent.sendall(encode_string(request))
             length = int.from_bytes(_receive_exactly(agent, 4), "big")
-            if length > _MOST_BYTES:
+            if length > _MAX_BYTES:
                 raise TruncatedError("it is longer than any answer")
             return _receive_exactly(agent, length)
 

@@ -18,7 +18,7 @@ _RECORD = 16 * 1024
 """The most plain text in one record (RFC 8446 §5.1), and in the output buffer."""
 
 _READ = 64 * 1024
-_MOST_UNSENT = 64 * 1024
+_MAX_UNSENT = 64 * 1024
 """More than a record and a handshake's flight. Anything beyond it answers messages of TLS itself
 (KeyUpdate, RFC 8446 §4.6.3); a peer that requests such answers and does not read them is cut off."""
 
@@ -184,7 +184,7 @@ class TlsStream:
 
     def _fill(self) -> bool:
         """Read from the socket. Return True if there were any bytes."""
-        if self._out.pending > _MOST_UNSENT and not self.flush():
+        if self._out.pending > _MAX_UNSENT and not self.flush():
             raise ConnectionResetError("the peer asks for more than it reads")
         data = self._tcp.recv(self._read_bytes)
         if data is None:

@@ -30,7 +30,7 @@ UNREAD_BY_STRANGER_BYTES = 4 * KIB
 UNREAD_BYTES = 256 * KIB
 """The same for an authenticated peer. A protocol that pauses leaves less; answers to PINGs do not pause."""
 RATE_EVERY_S = 10.0
-LEAST_BYTES = 10 * KIB
+MIN_BYTES = 10 * KIB
 """The bytes that the peer must acknowledge every `RATE_EVERY_S` while more wait: 1 KiB/s, a tenth of
 the best rate of GPRS."""
 ORPHAN_S = 30.0
@@ -242,7 +242,7 @@ class StreamTransport(asyncio.Transport):
         if self._lost or not self._writing:
             return
         acknowledged = self._count_acknowledged()
-        too_slow = acknowledged - self._acknowledged < LEAST_BYTES
+        too_slow = acknowledged - self._acknowledged < MIN_BYTES
         if too_slow and (self._closing or not self._trusted):
             self._lose(None)
             return

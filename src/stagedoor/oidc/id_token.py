@@ -37,8 +37,8 @@ SKEW_S = 5 * MINUTE_S
 """The accepted difference between the clocks of the provider and the gateway."""
 MARGIN_S = 10.0
 """Providers write whole seconds, and need a moment between the authentication and the token."""
-MOST_KEYS = 50
-MOST_CHARS = 255
+MAX_KEYS = 50
+MAX_CHARS = 255
 """The maximum length of a subject (Core §2), and of other claims that are stored."""
 
 
@@ -63,7 +63,7 @@ def read_keys(document: bytes) -> KeySet:
     """Parse a JWK set (RFC 7517 §5). Keys of unknown kinds are left out. Raises OidcError."""
     fields = read_object(document, "the key set")
     listed = fields.get("keys")
-    if not isinstance(listed, list) or len(listed) > MOST_KEYS:
+    if not isinstance(listed, list) or len(listed) > MAX_KEYS:
         raise OidcError("the key set has no list of keys, or too many")
     keys = [key for value in listed if (key := _public_key(value)) is not None]
     if not keys:
@@ -145,7 +145,7 @@ def verify_signature(
 def _subject(claims: Mapping[str, Any]) -> str:
     """Return the subject: at most 255 ASCII characters (Core §2), which a terminal may show."""
     subject = claims.get("sub")
-    if not isinstance(subject, str) or not 0 < len(subject) <= MOST_CHARS or not is_word(subject):
+    if not isinstance(subject, str) or not 0 < len(subject) <= MAX_CHARS or not is_word(subject):
         raise OidcError("the provider names no subject (sub)")
     return subject
 
@@ -207,7 +207,7 @@ def _is_equal(value: object, expected: str) -> bool:
 def get_text(claims: Mapping[str, Any], name: str) -> str | None:
     """Return a claim that is a name, or None for anything else."""
     value = claims.get(name)
-    return value if isinstance(value, str) and 0 < len(value) <= MOST_CHARS else None
+    return value if isinstance(value, str) and 0 < len(value) <= MAX_CHARS else None
 
 
 def get_number(claims: Mapping[str, Any], name: str) -> float | None:

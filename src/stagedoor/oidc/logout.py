@@ -10,7 +10,7 @@ from joserfc.jwk import KeySet
 from stagedoor.model.units import MINUTE_S
 from stagedoor.oidc.errors import OidcError
 from stagedoor.oidc.id_token import (
-    MOST_CHARS,
+    MAX_CHARS,
     SKEW_S,
     check_audience,
     get_number,
@@ -21,7 +21,7 @@ from stagedoor.oidc.id_token import (
 EVENT = "http://schemas.openid.net/event/backchannel-logout"
 AGE_S = 10 * MINUTE_S
 """The time for which a token is valid after it was issued, whatever it claims."""
-MOST_TOKEN_CHARS = 16 * 1024
+MAX_TOKEN_CHARS = 16 * 1024
 _NAME = "the logout token"
 
 
@@ -76,7 +76,7 @@ def verify_logout(token: str, keys: KeySet, *, issuer: str, client_id: str, now:
     if "nonce" in claims:
         raise OidcError(f"{_NAME} has a nonce, and must not")
     id_ = claims.get("jti")
-    if not isinstance(id_, str) or not 0 < len(id_) <= MOST_CHARS:
+    if not isinstance(id_, str) or not 0 < len(id_) <= MAX_CHARS:
         raise OidcError(f"{_NAME} has no id (jti)")
     subject, session_id = get_text(claims, "sub"), get_text(claims, "sid")
     for name, value in (("sub", subject), ("sid", session_id)):

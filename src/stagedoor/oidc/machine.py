@@ -16,7 +16,7 @@ from stagedoor.oidc.id_token import check_times, get_number, get_text, verify_si
 from stagedoor.oidc.mapping import find_claim
 from stagedoor.oidc.provider import read_endpoint, read_object
 
-MOST_TOKEN_CHARS = 8 * 1024
+MAX_TOKEN_CHARS = 8 * 1024
 """The maximum length of a token. GitLab's have about three thousand characters."""
 AGE_S = 24 * HOUR_S
 """The time for which a token is valid after it was issued, whatever it claims."""

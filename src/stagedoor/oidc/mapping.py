@@ -7,10 +7,10 @@ from typing import Any
 from stagedoor.model.name import FORM, is_valid_name
 from stagedoor.oidc.errors import OidcError
 
-MOST_GROUPS = 1000
+MAX_GROUPS = 1000
 """The maximum number of a person's groups; Entra ID sends 200 in a token."""
 
-MOST_SHOWN = 20
+MAX_SHOWN = 20
 """The maximum number of claims that a message lists."""
 
 
@@ -68,9 +68,9 @@ def map_groups(
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise OidcError(f"claim {rules.groups_claim!r} is no list of names; see sso.groups_claim")
-    if len(names) > MOST_GROUPS:
+    if len(names) > MAX_GROUPS:
         raise OidcError(
-            f"claim {rules.groups_claim!r} has {len(names)} groups, more than {MOST_GROUPS}; have the "
+            f"claim {rules.groups_claim!r} has {len(names)} groups, more than {MAX_GROUPS}; have the "
             "provider send only those that matter here"
         )
     mapped = {name: _group(name, rules) for name in names}
@@ -84,7 +84,7 @@ def _name(claims: Mapping[str, Any], rules: Rules) -> str:
     value = find_claim(claims, rules.name_claim)
     if not isinstance(value, str) or not value:
         named = sorted(name for name, claim in claims.items() if isinstance(claim, str))
-        known = ", ".join(repr(name) for name in named[:MOST_SHOWN])
+        known = ", ".join(repr(name) for name in named[:MAX_SHOWN])
         raise OidcError(
             f"there is no claim {rules.name_claim!r} with a name; set sso.name_claim to one of: {known}"
         )

@@ -101,7 +101,7 @@ class Status:
     retired: Sequence[Generation] = ()
 
 
-MOST_BYTES = 1024 * 1024
+MAX_BYTES = 1024 * 1024
 
 
 def fetch_page(host: str, port: int, path: str, timeout_s: float) -> tuple[int, str]:
@@ -114,7 +114,7 @@ def fetch_page(host: str, port: int, path: str, timeout_s: float) -> tuple[int, 
         try:
             connection.request("GET", path)
             answer = connection.getresponse()
-            return answer.status, answer.read(MOST_BYTES).decode()
+            return answer.status, answer.read(MAX_BYTES).decode()
         except http.client.HTTPException as error:
             raise ValueError(f"{type(error).__name__}: that is not HTTP") from None
 

@@ -43,7 +43,7 @@ from stagedoor.wire.oneline import to_one_line
 ID_BYTES = 6
 AUDIT_AGAIN_S = 3600.0
 """The time after which another view by the same user is audited, since a client reads a log in pieces."""
-_MOST_VIEWS = 1000
+_MAX_VIEWS = 1000
 _Result = TypeVar("_Result")
 
 
@@ -236,7 +236,7 @@ class RunService(RunReader):
         denial = await self._records.note(EventKind.RUN_VIEWED, run, identity.name, origin)
         if denial is not None:
             return denial
-        if len(self._viewed_at) >= _MOST_VIEWS:
+        if len(self._viewed_at) >= _MAX_VIEWS:
             self._viewed_at.clear()  # some views are then audited once more
         self._viewed_at[key] = now
         return run

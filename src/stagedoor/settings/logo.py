@@ -8,7 +8,7 @@ from xml.parsers import expat  # refuses entities below
 from stagedoor.model.errors import SettingsError
 from stagedoor.model.units import KIB
 
-MOST_BYTES = 64 * KIB
+MAX_BYTES = 64 * KIB
 _PNG = b"\x89PNG\r\n\x1a\n"
 _SVG = "http://www.w3.org/2000/svg"
 _REFUSED = frozenset(
@@ -28,11 +28,11 @@ def read_logo(path: Path) -> Logo:
     """Return the image in a file: PNG, or SVG that neither runs nor loads anything. Raises SettingsError."""
     try:
         with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
+            data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise SettingsError(f"web.logo_file: cannot read {path}: {error.strerror}") from None
-    if len(data) > MOST_BYTES:
-        raise SettingsError(f"web.logo_file: {path} is larger than {MOST_BYTES // KIB} KiB")
+    if len(data) > MAX_BYTES:
+        raise SettingsError(f"web.logo_file: {path} is larger than {MAX_BYTES // KIB} KiB")
     if data.startswith(_PNG):
         return Logo("logo.png", data)
     if (why := explain_bad_svg(data)) is not None:

@@ -28,10 +28,10 @@ from stagedoor.store.sign_in.sign_ins import SignInRecord
 from stagedoor.wire.language.choose import NAMES
 from stagedoor.wire.oneline import fold
 
-MOST_TOKENS = 50
-MOST_KEYS = 100
+MAX_TOKENS = 50
+MAX_KEYS = 100
 """The keys of one user. Every worker has them all in memory, as it has the tokens."""
-MOST_SIGN_INS = 100
+MAX_SIGN_INS = 100
 """The sign-ins that are shown, those that end last: programs may open any number."""
 ENDED = "you ended this sign-in on your account's page"
 
@@ -95,7 +95,7 @@ class CredentialService:
             frozenset(self._context.settings.accounts.self_service),
             tokens,
             keys,
-            list_sign_ins(service, identity.name)[-MOST_SIGN_INS:],
+            list_sign_ins(service, identity.name)[-MAX_SIGN_INS:],
             None if identity.sign_in is None else identity.sign_in.id.hex(),
             self._context.settings.accounts.token_max_days,
             service.clock(),
@@ -170,7 +170,7 @@ class CredentialService:
             service = self._context.make_service(identity.name)
             end = service.clock() + days * DAY_S
             token = admin.create_token(
-                service, user.name, scopes=scopes or None, expires_at=end, most=MOST_TOKENS
+                service, user.name, scopes=scopes or None, expires_at=end, most=MAX_TOKENS
             )
             return NewToken(token.id, token.text, end)
 
@@ -208,7 +208,7 @@ class CredentialService:
             require_unrevoked([line], self._refused)
             try:
                 admin.add_keys(
-                    self._context.make_service(identity.name), identity.name, [line], most=MOST_KEYS
+                    self._context.make_service(identity.name), identity.name, [line], most=MAX_KEYS
                 )
             except ConflictError:
                 # The message does not say whether the key is another user's.

@@ -19,7 +19,7 @@ from stagedoor.store import people
 from stagedoor.store.database import Database
 from stagedoor.store.sign_in import identities, passes
 
-MOST_S = 14 * DAY_S
+MAX_LIFETIME_S = 14 * DAY_S
 """The longest validity of an invitation, which stays in the user's mail that long."""
 _OVER = Denial.with_fix(
     Reason.CREDENTIAL_WRONG,
@@ -53,14 +53,14 @@ def invite(
     """Create an invitation for the user `name`, and add the user if there is none of that name.
 
     The invitation is valid until the user's password changes, and replaces earlier ones. `expires_at` is
-    seconds since the epoch, at most `MOST_S` from now. Raises RefusedError, StoreError.
+    seconds since the epoch, at most `MAX_LIFETIME_S` from now. Raises RefusedError, StoreError.
     """
     base = find_site(settings, url)
     check_name(name, "user")
     wanted = check_groups(groups)
     now = service.clock()
-    if expires_at is None or not now < expires_at <= now + MOST_S:
-        raise RefusedError(f"an invitation ends within {MOST_S / DAY_S:g} days")
+    if expires_at is None or not now < expires_at <= now + MAX_LIFETIME_S:
+        raise RefusedError(f"an invitation ends within {MAX_LIFETIME_S / DAY_S:g} days")
     with service.change("user.invite") as change:
         user = people.find_user(change.transaction, name)
         if user is not None and people.is_disabled(change.transaction, name):

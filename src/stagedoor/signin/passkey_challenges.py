@@ -15,8 +15,8 @@ from stagedoor.model.pending_step_up import PendingStepUp
 from stagedoor.store.database import Transaction
 from stagedoor.store.sign_in import passkeys as stored
 
-MOST_CHALLENGES = 10_000
-MOST_STRANGERS = 1000
+MAX_CHALLENGES = 10_000
+MAX_STRANGERS = 1000
 """Challenges for signing in, counted apart so that strangers take no room from users who are signed in. One
 more replaces the oldest. At 20 a second, from 100 addresses or 25 IPv6 /48s (`BEGINNINGS`), a challenge waits
 for 50 s before it is the oldest."""
@@ -45,13 +45,13 @@ async def create_challenge(
     step_up = None if waiting is None else waiting.id
     expires_at = context.now() + CHALLENGE_S
     record = Challenge(purpose, expires_at, identity.name, identity.sign_in.id, step_up)
-    return await _store(context, record, MOST_CHALLENGES)
+    return await _store(context, record, MAX_CHALLENGES)
 
 
 async def create_challenge_for_stranger(context: WorkerContext) -> bytes | Denial:
     """Create a challenge (32 bytes) with which a user who is not known yet signs in."""
     record = Challenge(ChallengeKind.SIGN_IN, context.now() + CHALLENGE_S)
-    return await _store(context, record, MOST_STRANGERS)
+    return await _store(context, record, MAX_STRANGERS)
 
 
 async def _store(context: WorkerContext, record: Challenge, most: int) -> bytes | Denial:

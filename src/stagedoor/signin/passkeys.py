@@ -27,7 +27,7 @@ from stagedoor.store.sign_in import passes
 from stagedoor.store.sign_in import passkeys as stored
 from stagedoor.wire.oneline import fold
 
-MOST_PASSKEYS = 20
+MAX_PASSKEYS = 20
 """The passkeys of one user: enough for their devices, and for a security key in a drawer."""
 MAX_NAME_CHARS = 64
 _NOT_PROVED = Denial(
@@ -144,7 +144,7 @@ class PasskeyRegistry:
                 now = self._context.now()
                 if not take_challenge(change.transaction, challenge, purpose, identity, now):
                     raise RefusedError(NOT_RIGHT.message)
-                stored.add_passkey(change.transaction, passkey, MOST_PASSKEYS)
+                stored.add_passkey(change.transaction, passkey, MAX_PASSKEYS)
                 change.unchanged = True
                 change.fields |= {
                     "user": passkey.user,

@@ -10,7 +10,7 @@ from stagedoor.model.errors import RefusedError
 from stagedoor.model.source import Source
 from stagedoor.oidc.client import OidcClient
 from stagedoor.oidc.errors import OidcError, UnavailableError
-from stagedoor.oidc.logout import MOST_TOKEN_CHARS, Logout, read_unverified_issuer
+from stagedoor.oidc.logout import MAX_TOKEN_CHARS, Logout, read_unverified_issuer
 from stagedoor.settings.sso import SingleSignOnSettings
 from stagedoor.signin.providers import log_refusal
 from stagedoor.signin.source_limit import ATTEMPTS, SourceLimit
@@ -32,7 +32,7 @@ class ProviderLogout:
 
     async def log_out(self, token: str, source: Source) -> Denial | None:
         """End the sign-ins that the token names. Return None, or why the token is refused."""
-        issuer = read_unverified_issuer(token) if len(token) <= MOST_TOKEN_CHARS else None
+        issuer = read_unverified_issuer(token) if len(token) <= MAX_TOKEN_CHARS else None
         providers = [
             provider for provider in self._context.settings.sso if provider.issuer == issuer
         ]

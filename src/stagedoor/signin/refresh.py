@@ -29,7 +29,7 @@ ADOPT_S = 30.0
 """The time between two hand-overs of refresh tokens from expired sign-ins to the ones that follow them."""
 AT_ONCE = 8
 """The requests that one worker has open at one provider."""
-MOST_READ = 200
+MAX_READ = 200
 ASK_S = 20.0
 """The time limit for each of the two steps of a refresh."""
 TURN_S = 60.0
@@ -94,7 +94,7 @@ class RefreshService:
         if now >= self._adopt_at:
             self._adopt_at = now + ADOPT_S
             answers.adopt(self._context.database, now)
-        due = answers.list_due(self._context.database, [provider.name], now, MOST_READ)
+        due = answers.list_due(self._context.database, [provider.name], now, MAX_READ)
         # Another gateway on this store may have another key: it refreshes its own sign-ins.
         readable = {
             candidate.sign_in: token.decode()

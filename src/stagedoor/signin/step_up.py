@@ -30,7 +30,7 @@ REUSED_ABOVE_S = 60.0
 address and one set of letters for 50 hosts."""
 OF_SIGN_IN = 50
 """The step-ups of one sign-in that wait at once, on all workers and gateways; each is a row in the store."""
-MOST_WAITING = 200
+MAX_WAITING = 200
 """The connections of one sign-in that wait in one worker."""
 
 
@@ -52,7 +52,7 @@ class StepUpService:
         self._last_step_ups: dict[bytes, _LastStepUp] = {}
         """The latest step-up of each sign-in, by the sign-in's id."""
         self._beginning = asyncio.Lock()
-        self._waiting = WaitLimit(MOST_WAITING)
+        self._waiting = WaitLimit(MAX_WAITING)
 
     # The terminal's side.
 

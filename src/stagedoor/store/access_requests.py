@@ -9,9 +9,9 @@ from sqlalchemy import Row, delete, func, insert, select, update
 
 from stagedoor.model.access_request import (
     AFTER_END,
-    MOST_IN_AN_HOUR,
-    MOST_OF_ALL,
-    MOST_PENDING,
+    MAX_PENDING,
+    MAX_PENDING_TOTAL,
+    MAX_PER_HOUR,
     AccessRequest,
     Decision,
     RequestRule,
@@ -29,7 +29,7 @@ from stagedoor.store.request_tables import access_requests, request_decisions, r
 
 _OPEN = [state.value for state in AFTER_END]
 _NEEDS_REVIEW = (access_requests.c.break_glass == 1) & access_requests.c.reviewed_by.is_(None)
-_MOST_LISTED = 1000
+_MAX_LISTED = 1000
 
 
 def add_request_rule(transaction: Transaction, rule: RequestRule, at: float) -> int:
@@ -99,19 +99,17 @@ def add_request(transaction: Transaction, request: AccessRequest) -> int:
     columns = access_requests.c
     pending = select(func.count()).where(columns.state == RequestState.PENDING.value)
     of_user = pending.where(columns.user_name == request.user)
-    if transaction.execute(of_user).scalar_one() >= MOST_PENDING:
+    if transaction.execute(of_user).scalar_one() >= MAX_PENDING:
         raise RefusedError(
-            f"{MOST_PENDING} requests of yours are pending; withdraw one, or wait for a decision"
+            f"{MAX_PENDING} requests of yours are pending; withdraw one, or wait for a decision"
         )
-    if transaction.execute(pending).scalar_one() >= MOST_OF_ALL:
+    if transaction.execute(pending).scalar_one() >= MAX_PENDING_TOTAL:
         raise RefusedError("too many requests of all users are pending; try again later")
     lately = select(func.count()).where(
         columns.user_name == request.user, columns.created_at > now - HOUR_S
     )
-    if transaction.execute(lately).scalar_one() >= MOST_IN_AN_HOUR:
-        raise RefusedError(
-            f"you have asked {MOST_IN_AN_HOUR} times within an hour; try again later"
-        )
+    if transaction.execute(lately).scalar_one() >= MAX_PER_HOUR:
+        raise RefusedError(f"you have asked {MAX_PER_HOUR} times within an hour; try again later")
     added = transaction.execute(
         insert(access_requests)
         .values(
@@ -159,7 +157,7 @@ def list_requests(
     With `open_only`, return those stored as pending or approved, some of which may be over by now, and those
     that need a review.
     """
-    query = select(access_requests).order_by(access_requests.c.id.desc()).limit(_MOST_LISTED)
+    query = select(access_requests).order_by(access_requests.c.id.desc()).limit(_MAX_LISTED)
     if open_only:
         query = query.where(access_requests.c.state.in_(_OPEN) | _NEEDS_REVIEW)
     if user is not None:

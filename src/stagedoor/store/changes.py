@@ -17,7 +17,7 @@ from stagedoor.store.schema import meta, policy_changes
 
 KEPT = 1000
 """The versions that are remembered. A worker reads them twice a second."""
-MOST = 500
+MAX_CHANGES = 500
 """The most rows that are read one by one. With more, reading the whole policy is as cheap."""
 
 
@@ -100,10 +100,10 @@ def read_touched(transaction: Transaction, version: int, now: int) -> Touched | 
     if now < version:  # an older store was restored from a backup
         return None
     rows = transaction.execute(
-        select(policy_changes).where(policy_changes.c.version > version).limit(MOST + 1)
+        select(policy_changes).where(policy_changes.c.version > version).limit(MAX_CHANGES + 1)
     ).all()
     versions = {row.version for row in rows}
-    if len(rows) > MOST or versions != set(range(version + 1, now + 1)):
+    if len(rows) > MAX_CHANGES or versions != set(range(version + 1, now + 1)):
         return None
     touched: dict[Part, set[str]] = defaultdict(set)
     for row in rows:

@@ -18,7 +18,7 @@ from stagedoor.store.people import require_user
 from stagedoor.store.schema import shares
 from stagedoor.wire.oneline import is_word
 
-MOST = 20
+MAX_SHARES = 20
 """The most shares of one user at a time, since every worker keeps them in memory."""
 
 
@@ -30,7 +30,7 @@ def add_share(transaction: Transaction, share: Share, now: float) -> None:
     count = transaction.execute(
         select(func.count()).select_from(shares).where(shares.c.user_name == share.host)
     ).scalar_one()
-    if count >= MOST:
+    if count >= MAX_SHARES:
         raise RefusedError(f"{share.host} shares {count} terminals already; end one first")
     transaction.execute(
         insert(shares).values(

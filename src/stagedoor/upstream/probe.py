@@ -9,7 +9,7 @@ from asyncssh.public_key import SSHLocalKeyPair
 from stagedoor.keys.ca import CertificateAuthority
 from stagedoor.model.units import MINUTE_S
 
-MOST_PRINCIPALS = 256
+MAX_PRINCIPALS = 256
 """OpenSSH's SSHKEY_CERT_MAX_PRINCIPALS."""
 
 
@@ -96,7 +96,7 @@ async def is_certificate_accepted(
     line = ca.sign_user(
         key.export_public_key().decode().strip(),
         "stagedoor doctor",
-        users[:MOST_PRINCIPALS],
+        users[:MAX_PRINCIPALS],
         MINUTE_S,
         extensions=(),
     )

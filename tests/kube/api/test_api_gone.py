@@ -19,7 +19,7 @@ GONE_S = float(os.environ.get("STAGEDOOR_API_GONE_S", "0"))
 """Until the controller leads no more and a developer has entered, at least. That a shell outlives an hour of
 it in which its lease is not renewed is a story of `tests/controller/test_stories.py`."""
 LOUD = ("warning", "error", "critical")
-MOST_TROUBLES = 60
+MAX_TROUBLES = 60
 """In the log, for as long as the API is away: each watch says once that it fails."""
 
 pytestmark = pytest.mark.timeout(400 + GONE_S)
@@ -84,4 +84,4 @@ def test_while_the_api_server_is_gone_the_doors_stay_open_and_then_all_works_by_
         )
         assert kube.pods("app01") == ["app01-ssh-0"]
         assert session.run("echo to the end") == "to the end"
-        assert len(troubles) <= MOST_TROUBLES
+        assert len(troubles) <= MAX_TROUBLES

@@ -13,7 +13,7 @@ const MAX_PINS = 100;
  * The number of rows that a table may have before it is shortened, and the number then: as on the gateway's page. No more
  * are drawn while the user types.
  */
-const MOST_AT_ONCE = 24;
+const MAX_SHOWN = 24;
 const FIRST = 20;
 
 interface AppRow extends Row {
@@ -34,7 +34,7 @@ export function setUpApps(): void {
   const pinned = new Set(readNames("localStorage", PINS).slice(0, MAX_PINS));
   const chips = document.getElementById("chips");
   let [group] = listGroups(rows, pinned) as [Group];
-  let all = rows.length <= MOST_AT_ONCE || document.querySelector("#more-apps") === null;
+  let all = rows.length <= MAX_SHOWN || document.querySelector("#more-apps") === null;
   const lively = new Set<HTMLElement>();
   form.hidden = false;
 
@@ -69,7 +69,7 @@ export function setUpApps(): void {
 
   const drawRows = (): void => {
     const found = filterRows(rows, box.value, group, pinned);
-    const shown = found.slice(0, box.value !== "" ? MOST_AT_ONCE : all ? found.length : FIRST);
+    const shown = found.slice(0, box.value !== "" ? MAX_SHOWN : all ? found.length : FIRST);
     shown.forEach(enliven);
     list.replaceChildren(...shown.map(({ place }) => place));
     set("matches", box.value === "" && group.label === t`All` ? undefined : describeCount(found.length, rows.length));

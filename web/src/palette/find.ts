@@ -9,7 +9,7 @@ export interface Command {
 }
 
 /** The most commands that are shown at once. */
-const MOST = 12;
+const MAX_SHOWN = 12;
 
 /** Return the commands whose label has all typed words, those first that begin with the first word. */
 export function findCommands(commands: Command[], typed: string): Command[] {
@@ -17,5 +17,5 @@ export function findCommands(commands: Command[], typed: string): Command[] {
   const begins = ({ label }: Command): boolean => label.toLowerCase().startsWith(first);
   const matches = makeMatcher(typed);
   const all = commands.filter(({ label }) => matches(label));
-  return [...all.filter(begins), ...all.filter((command) => !begins(command))].slice(0, MOST);
+  return [...all.filter(begins), ...all.filter((command) => !begins(command))].slice(0, MAX_SHOWN);
 }

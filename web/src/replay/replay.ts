@@ -23,13 +23,13 @@ markStyles(nonce);
 const STEP_S = 5;
 const SPEEDS = [0.5, 1, 2, 4, 8];
 const FONT_PX = 14;
-const LEAST_PX = 6;
-const MOST_PX = 22;
+const MIN_PX = 6;
+const MAX_PX = 22;
 /** The smallest font on a phone, where a wide recording is moved under the finger instead of drawn smaller. */
 const READABLE_PX = 9;
 const narrow = matchMedia("(max-width: 760px)");
 /** The most events that are skipped to find the first output. */
-const MOST_BEFORE = 1000;
+const MAX_SKIPPED = 1000;
 const REDRAW_MS = 250;
 
 const screen = getElement("screen");
@@ -73,7 +73,7 @@ function failed(error: unknown): void {
 function fit(): void {
   const chosen = Number(size.value);
   if (chosen > 0) term.options.fontSize = chosen;
-  else fitFont(term, screen, narrow.matches ? READABLE_PX : LEAST_PX, MOST_PX);
+  else fitFont(term, screen, narrow.matches ? READABLE_PX : MIN_PX, MAX_PX);
 }
 
 const light = matchMedia("(prefers-color-scheme: light)");
@@ -85,7 +85,7 @@ light.addEventListener("change", colour);
 /** Return the time of the first output, where playing begins. */
 async function firstShown(reel: Reel, start: number): Promise<number> {
   const head = new Head(reel, start);
-  for (let tries = 0; tries < MOST_BEFORE; tries++) {
+  for (let tries = 0; tries < MAX_SKIPPED; tries++) {
     const next = await head.peek();
     if (next === undefined) break;
     if (next.code === "o") return next.at;

@@ -9,7 +9,7 @@ const PROBE_MS = 1000;
 const SILENT_MS = 2000;
 const DIAL_MS = 8000;
 /** The most that one tick counts. A later tick was delayed, and the answer may have been delayed with it. */
-const MOST_MS = 1000;
+const MAX_STEP_MS = 1000;
 
 interface LivenessCheck {
   /** Whether to send a PING; true once for each silence. */
@@ -47,7 +47,7 @@ export class Liveness {
   /** Return what to do now. While the page is `busy` it does not read either, so the time does not count. */
   tick(now: number, busy = false): LivenessCheck {
     if (this.tickedAt === undefined) return { probe: false, silentS: 0, dial: false };
-    if (!busy) this.waited += Math.min(Math.max(now - this.tickedAt, 0), MOST_MS);
+    if (!busy) this.waited += Math.min(Math.max(now - this.tickedAt, 0), MAX_STEP_MS);
     this.tickedAt = now;
     const probe = this.waited >= PROBE_MS && !this.probed;
     this.probed ||= probe;

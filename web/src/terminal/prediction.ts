@@ -55,7 +55,7 @@ const OTHER = "";
 /** The characters that are predicted: all terminals draw them in one cell. */
 const LETTER = /^[ -~\u00a1-\u00ac\u00ae-\u02ff\u0391-\u03a1\u03a3-\u03c9\u0410-\u044f]$/;
 /** More characters at once are a paste, of which the program may make anything. */
-const MOST_AT_ONCE = 16;
+const MAX_TYPED = 16;
 
 const SLOW_MS = 80;
 const QUICK_MS = 60;
@@ -217,7 +217,7 @@ export class Prediction {
 /** Split input into letters, each with the offset behind it. All else is one key that is not predicted. */
 function keysOf(data: Uint8Array): [what: string, end: number][] {
   const chars = [...new TextDecoder().decode(data)];
-  if (chars.length > MOST_AT_ONCE || !chars.every((char) => char === BACKSPACE || LETTER.test(char))) return [[OTHER, data.length]];
+  if (chars.length > MAX_TYPED || !chars.every((char) => char === BACKSPACE || LETTER.test(char))) return [[OTHER, data.length]];
   let end = 0;
   return chars.map((char) => [char, (end += new TextEncoder().encode(char).length)]);
 }

@@ -7,7 +7,7 @@ import type { IMarker, Terminal } from "@xterm/xterm";
 import { t } from "../language";
 
 /** The most marks that are kept: about as many prompts as the kept lines have room for. */
-const MOST = 1000;
+const MAX_PROMPTS = 1000;
 
 /** An exit code of OSC 133 ; D, or undefined for a command that was not run. */
 export function parseExitCode(sequence: string): number | undefined {
@@ -44,7 +44,7 @@ export function markPrompts(term: Terminal): (back: boolean) => boolean {
       // A prompt that is drawn again stays one.
       if (prompts.at(-1)?.line === marker.line) prompts.pop()?.dispose();
       prompts.push(marker);
-      if (prompts.length > MOST) prompts.shift()?.dispose();
+      if (prompts.length > MAX_PROMPTS) prompts.shift()?.dispose();
     } else if (sequence.startsWith("C")) ran = prompts.at(-1);
     const code = parseExitCode(sequence);
     if (code) failed(code);

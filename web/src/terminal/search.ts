@@ -8,7 +8,7 @@ import { Terminal } from "@xterm/xterm";
 import { t } from "../language";
 import { copy, createElement, describeError, getElement, showPassing } from "../page";
 
-const MOST = 1000;
+const MAX_MATCHES = 1000;
 const HISTORY_LINES = 10_000;
 const MARKS = {
   decorations: { matchOverviewRuler: "#e8b04a", activeMatchColorOverviewRuler: "#ff8790", matchBackground: "#6b4e16", activeMatchBackground: "#a3701a" },
@@ -40,12 +40,12 @@ export function setUpSearch(term: Terminal, screen: HTMLElement, ask: () => Prom
 
   /** Give a terminal a search of its own. */
   function addTo(searched: Terminal): SearchAddon {
-    const added = new SearchAddon({ highlightLimit: MOST });
+    const added = new SearchAddon({ highlightLimit: MAX_MATCHES });
     searched.loadAddon(added);
     added.onDidChangeResults(({ resultIndex, resultCount }) => {
       // The add-on counts a moment after it has found, and says 0 until then.
       if (added !== addon || resultCount === 0) return;
-      const all = resultCount >= MOST ? t`${MOST} or more` : String(resultCount);
+      const all = resultCount >= MAX_MATCHES ? t`${MAX_MATCHES} or more` : String(resultCount);
       count.textContent = resultIndex < 0 ? all : t`${resultIndex + 1} of ${all}`;
     });
     return added;

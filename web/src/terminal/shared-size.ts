@@ -8,7 +8,7 @@ import type { Terminal } from "@xterm/xterm";
 import type { Size } from "./frames";
 import { fitFont } from "../fit-font";
 
-const LEAST_PX = 3;
+const MIN_PX = 3;
 
 function same(one: Size, other: Size): boolean {
   return (
@@ -46,7 +46,7 @@ export class SharedSize {
 
   /** Draw for a changed size of the window or the font. */
   refit(): void {
-    if (this.foreign) fitFont(this.term, this.screen, LEAST_PX, this.settings.fontSize);
+    if (this.foreign) fitFont(this.term, this.screen, MIN_PX, this.settings.fontSize);
     else this.fit.fit();
     this.mark();
   }

@@ -5,7 +5,7 @@
 import { createElement, getElement } from "../page";
 import { readNames, store } from "../storage";
 
-const MOST = 6;
+const MAX_TABS = 6;
 
 function key(app: string): string {
   return `stagedoor.tabs.${app}`;
@@ -18,7 +18,7 @@ function keep(app: string, names: string[]): void {
 /** Show the tabs, `terminal` as the open one. `go` is called before a click on another one leads there. */
 export function showTabs(app: string, terminal: string, go: () => void): void {
   const before = readNames("sessionStorage", key(app));
-  const names = before.includes(terminal) ? before : [...before, terminal].slice(-MOST);
+  const names = before.includes(terminal) ? before : [...before, terminal].slice(-MAX_TABS);
   keep(app, names);
   const here = getElement("terminal-name");
   for (const name of names) {

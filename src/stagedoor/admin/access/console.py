@@ -54,7 +54,7 @@ from stagedoor.wire.target import parse_login
 _T = TypeVar("_T")
 PAGE = 100
 """The rows of one page."""
-MOST_SESSIONS = 1000
+MAX_SESSIONS = 1000
 """The open sessions that one page may show; a search finds the others."""
 _RECORDED_METHODS = ("direct", "web")
 """Sessions by other access methods are encrypted end to end."""
@@ -139,7 +139,7 @@ class ConsoleService:
                     may_end = access.has_for_app(Role.OPERATOR, session.target)
                     is_recorded = _is_recorded(policy, session, now)
                     rows.append(SessionRow(session, may_end, is_recorded))
-                if len(rows) == MOST_SESSIONS:
+                if len(rows) == MAX_SESSIONS:
                     break
             return rows
 

@@ -19,10 +19,10 @@ from stagedoor.settings.mistakes import explain
 from stagedoor.wire.oneline import to_one_line
 
 MAX_FILE_BYTES = 32 * 1024 * 1024
-MOST_FILES = 1000
-MOST_KEY_PARTS = 16
+MAX_FILES = 1000
+MAX_KEY_PARTS = 16
 _PART = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')"""
-_LONG_KEY = re.compile(rf"(?<![\w.-]){_PART}(?:[ \t]*+\.[ \t]*+{_PART}){{{MOST_KEY_PARTS}}}")
+_LONG_KEY = re.compile(rf"(?<![\w.-]){_PART}(?:[ \t]*+\.[ \t]*+{_PART}){{{MAX_KEY_PARTS}}}")
 _TOML_LINE = re.compile(r"\(at line (\d+), column \d+\)")
 _AT = re.compile(r"`\$\.(?P<table>\w+)(?:\[(?P<index>\d+)\](?:\.(?P<key>\w+))?)?")
 _UNKNOWN = re.compile(r"unknown field `(\w+)`")
@@ -115,8 +115,8 @@ def _find_files(directory: Path) -> Iterator[Path]:
             if name.startswith(".") or not name.endswith((".toml", ".json")):
                 continue
             count += 1
-            if count > MOST_FILES:
-                raise RefusedError(f"there are more than {MOST_FILES} files in {directory}")
+            if count > MAX_FILES:
+                raise RefusedError(f"there are more than {MAX_FILES} files in {directory}")
             yield Path(folder) / name
 
 
@@ -184,7 +184,7 @@ def _check_keys(file: str, text: str) -> None:
     key = _LONG_KEY.search(text)
     if key is not None:
         line = text.count("\n", 0, key.start()) + 1
-        raise RefusedError(f"{file}:{line}: a key has more than {MOST_KEY_PARTS} parts")
+        raise RefusedError(f"{file}:{line}: a key has more than {MAX_KEY_PARTS} parts")
 
 
 def _require_distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -11,9 +11,9 @@ from stagedoor.store.journal import JournalEntry, read_newest
 from stagedoor.store.sqlite.audit_index import AuditIndex, SearchText
 
 PAGE = 50
-MOST_READ = 5000
+MAX_READ = 5000
 """The most events that one search reads for a person who may see only a part of them."""
-MOST_WORDS = 10
+MAX_WORDS = 10
 MAX_CHARS = 200
 _COLUMNS = {"user": "who", "app": "app", "from": "source", "kind": "kind"}
 
@@ -32,7 +32,7 @@ def parse_words(text: str) -> list[SearchText]:
     `user:alice`, `app:shop.production`, `from:10.2` and `kind:denied` search only that part.
     """
     words = []
-    for word in text[:MAX_CHARS].split()[:MOST_WORDS]:
+    for word in text[:MAX_CHARS].split()[:MAX_WORDS]:
         name, colon, rest = word.partition(":")
         column = _COLUMNS.get(name.lower()) if colon and rest else None
         if column is not None:
@@ -66,7 +66,7 @@ def search_audit(
     found: list[JournalEntry] = []
     read = 0
     try:
-        while read < MOST_READ:
+        while read < MAX_READ:
             numbers = None
             if index is not None:
                 numbers = index.search(words, since=since, before=before, limit=PAGE * 2)

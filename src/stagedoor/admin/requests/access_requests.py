@@ -10,7 +10,7 @@ from stagedoor.model.access_request import (
     LONGEST_BREAK_GLASS_S,
     LONGEST_S,
     MAX_REASON_CHARS,
-    MOST_TARGETS,
+    MAX_TARGETS,
     PENDING_S,
     AccessRequest,
     Decision,
@@ -128,8 +128,8 @@ def make_request(
     that instead, so that 50 hosts of one program make one request. Raises RefusedError, StoreError.
     """
     wanted = tuple(sorted(set(targets), key=lambda target: target.login_name))
-    if not 0 < len(wanted) <= MOST_TARGETS:
-        raise RefusedError(f"a request names 1 to {MOST_TARGETS} apps")
+    if not 0 < len(wanted) <= MAX_TARGETS:
+        raise RefusedError(f"a request names 1 to {MAX_TARGETS} apps")
     now = service.clock()
     starts_at = check_start(rule, starts_at, now)
     request = AccessRequest(

@@ -35,9 +35,9 @@ from stagedoor.model.target import Target
 from stagedoor.model.wait_limit import WaitLimit
 from stagedoor.wire.rfc3339 import show_time
 
-MOST_WAITING_OF_USER = 5
+MAX_WAITING_PER_USER = 5
 """The most waiting connections of one user in one worker."""
-MOST_WAITING = 200
+MAX_WAITING = 200
 """The most waiting connections of all users in one worker."""
 
 
@@ -52,7 +52,7 @@ class RequestService:
         self._policy, self._now = context.policy, context.now
         self._step_up = step_up
         self.offers = offers
-        self._waiting = WaitLimit(MOST_WAITING_OF_USER, MOST_WAITING)
+        self._waiting = WaitLimit(MAX_WAITING_PER_USER, MAX_WAITING)
 
     # A login that waits.
 

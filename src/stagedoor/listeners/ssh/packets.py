@@ -27,7 +27,7 @@ _IGNORE = 2
 _LENGTH_BYTES = 4
 _TAG_BYTES = 16
 _BLOCK_BYTES = 16
-_LEAST_PADDING = 4
+_MIN_PADDING = 4
 _DATA_HEAD = 10
 """The bytes of a data packet before its data: padding length, type, channel, and data length."""
 
@@ -224,7 +224,7 @@ class PacketConnection(asyncssh.SSHServerConnection, asyncio.BufferedProtocol):
         for at in range(0, len(data), channel._send_pktsize):
             piece = data[at : at + channel._send_pktsize]
             padding = -(_DATA_HEAD + len(piece)) % _BLOCK_BYTES
-            if padding < _LEAST_PADDING:
+            if padding < _MIN_PADDING:
                 padding += _BLOCK_BYTES
             plain = b"".join((
                 bytes((padding,)), head, len(piece).to_bytes(4, "big"), piece, os.urandom(padding),

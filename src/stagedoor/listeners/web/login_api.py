@@ -15,7 +15,7 @@ from stagedoor.listeners.web.sign_in.cookies import read_object
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.pending_login import LoginState
 from stagedoor.model.source import Source
-from stagedoor.oidc.machine import MOST_TOKEN_CHARS
+from stagedoor.oidc.machine import MAX_TOKEN_CHARS
 from stagedoor.signin.login.approval import LoginApproval
 from stagedoor.signin.login.machine_logins import MachineLoginService
 from stagedoor.signin.login.service import LoginResult, LoginService
@@ -148,7 +148,7 @@ class LoginApi:
     async def _machine(self, request: Request, fields: Fields, source: Source) -> Answer:
         origin = self._guard.find_own_origin(request)
         token, signature = (
-            _word(fields, "token", MOST_TOKEN_CHARS),
+            _word(fields, "token", MAX_TOKEN_CHARS),
             read_string(fields, "signature"),
         )
         return await self._accept(

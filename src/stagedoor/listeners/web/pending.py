@@ -11,13 +11,13 @@ from stagedoor.model.fair_queue import FairQueue
 from stagedoor.model.source import Source
 from stagedoor.net.transport import StreamTransport
 
-MOST_PLAIN = 768
+MAX_PLAIN = 768
 """Connections of a worker over plain TCP that have sent something."""
-MOST_TLS = 384
+MAX_TLS = 384
 """Connections of a worker over TLS, including handshakes: OpenSSL takes 50 KiB for each, besides a form."""
 SHARE = 4
-"""One source may have at most a quarter of the places, but always at least `LEAST_OF_SOURCE`."""
-LEAST_OF_SOURCE = 8
+"""One source may have at most a quarter of the places, but always at least `MIN_PER_SOURCE`."""
+MIN_PER_SOURCE = 8
 
 
 def _nothing() -> None:
@@ -66,8 +66,8 @@ class UnauthenticatedConnections:
 
     def __post_init__(self) -> None:
         self.silent = _limit(self.most)
-        self.plain = _limit(min(self.most, MOST_PLAIN))
-        self.tls = _limit(min(self.most, MOST_TLS))
+        self.plain = _limit(min(self.most, MAX_PLAIN))
+        self.tls = _limit(min(self.most, MAX_TLS))
 
     def add(self, source: Source, counted_as: str) -> PendingConnection:
         """Count a connection that was just accepted and has sent nothing."""
@@ -93,7 +93,7 @@ class UnauthenticatedConnections:
 
 
 def _limit(most: int) -> FairQueue[PendingConnection]:
-    return FairQueue(most, max(most // SHARE, LEAST_OF_SOURCE))
+    return FairQueue(most, max(most // SHARE, MIN_PER_SOURCE))
 
 
 def _enter(

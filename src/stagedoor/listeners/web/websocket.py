@@ -12,7 +12,7 @@ from websockets.extensions.permessage_deflate import (
 from websockets.frames import Frame, Opcode
 from websockets.typing import ExtensionParameter
 
-LEAST_BYTES = 1024
+MIN_BYTES = 1024
 """The shortest message that is compressed. Shorter ones take at most 8 ms on a line of 1 Mbit/s."""
 _LEVEL = 1
 """The fastest of zlib's levels 1 to 9. A MB of text takes 3 to 25 ms."""
@@ -41,7 +41,7 @@ class DeflateExtension(PerMessageDeflate):
         """Return the frame to send, compressed or not. uvicorn never fragments a message."""
         assert frame.fin, "uvicorn fragments no message"
         assert frame.opcode is not Opcode.CONT, "uvicorn fragments no message"
-        if not self._compression.on or len(frame.data) < LEAST_BYTES:
+        if not self._compression.on or len(frame.data) < MIN_BYTES:
             return frame
         return super().encode(frame)
 

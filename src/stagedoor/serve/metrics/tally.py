@@ -13,7 +13,7 @@ from stagedoor.model.metric import SUM, Metric, MetricKind, Series
 from stagedoor.serve.metrics.definitions import METRICS
 from stagedoor.serve.supervisor.control import MetricsMessage
 
-MOST_IN_A_LINE = 20
+MAX_PER_LINE = 20
 """The most series in one message. It is then shorter than PIPE_BUF, so that a pipe takes it at once
 (pipe(7))."""
 
@@ -72,7 +72,7 @@ def list_messages(
 
 def _pieces(series: Iterable[tuple[Series, float]]) -> Iterator[tuple[tuple[Series, float], ...]]:
     left = iter(series)
-    while piece := tuple(islice(left, MOST_IN_A_LINE)):
+    while piece := tuple(islice(left, MAX_PER_LINE)):
         yield piece
 
 

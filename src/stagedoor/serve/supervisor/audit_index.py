@@ -12,7 +12,7 @@ from stagedoor.serve.supervisor.sink_writer import OnProblem
 from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import read_entries, read_first_seq, read_last_seq
-from stagedoor.store.sqlite.audit_index import MOST_EVENTS, AuditIndex
+from stagedoor.store.sqlite.audit_index import MAX_EVENTS, AuditIndex
 
 POLL_S = 1.0
 AT_ONCE = 500
@@ -93,7 +93,7 @@ def _check_place(database: Database, index: AuditIndex) -> None:
     """
     with database.read() as transaction:
         first, last = read_first_seq(transaction), read_last_seq(transaction)
-    oldest = max(0, first - 1, last - MOST_EVENTS)
+    oldest = max(0, first - 1, last - MAX_EVENTS)
     if index.last > last or index.last < oldest:
         index.restart_after(oldest)
     index.drop_before(first)

@@ -29,7 +29,7 @@ from stagedoor.oidc.errors import OidcError, UnavailableError
 from stagedoor.oidc.id_token import read_keys
 from stagedoor.oidc.logout import read_unverified_issuer
 from stagedoor.oidc.machine import (
-    MOST_TOKEN_CHARS,
+    MAX_TOKEN_CHARS,
     MachineClaims,
     Rule,
     find_rule,
@@ -86,7 +86,7 @@ class MachineTokens:
 
         Raises OidcError, whose text may be logged and shown to the machine.
         """
-        issuer = read_unverified_issuer(token) if len(token) <= MOST_TOKEN_CHARS else None
+        issuer = read_unverified_issuer(token) if len(token) <= MAX_TOKEN_CHARS else None
         keys = self._keys.get(issuer or "")
         if issuer is None or keys is None:
             raise OidcError(

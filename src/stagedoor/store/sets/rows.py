@@ -19,7 +19,7 @@ from stagedoor.model.grant import GrantRule
 from stagedoor.model.role import Role, RoleRule
 from stagedoor.store.access_requests import request_rule_of, request_rule_values
 from stagedoor.store.administration.roles import read_roles
-from stagedoor.store.changes import MOST, Part, read_policy_version, touch, touch_all
+from stagedoor.store.changes import MAX_CHANGES, Part, read_policy_version, touch, touch_all
 from stagedoor.store.columns import find_owner
 from stagedoor.store.database import Transaction
 from stagedoor.store.grants import grant_of, grant_values
@@ -174,7 +174,7 @@ def _touch(
     transaction: Transaction, rows: Sequence[Row], numbers: dict[Row, int] | None = None
 ) -> None:
     """Record the rows as changed; if they are many, record the whole policy."""
-    if len(rows) > MOST:
+    if len(rows) > MAX_CHANGES:
         touch_all(transaction)
         return
     names: dict[Part, set[str]] = {}

@@ -24,7 +24,7 @@ SECRET_BYTES = 32
 _TAKEN_AWAY = (
     "an administrator took away what you signed in by; ask them, or sign in by another way"
 )
-MOST_SIGNED_OUT = 100
+MAX_SIGNED_OUT = 100
 """The most ended sign-ins that are kept for a user, namely those that would expire last: every worker keeps
 them in memory. One more is kept as a mark: every sign-in that expires no later than it is over. So no
 sign-out is ever forgotten."""
@@ -124,7 +124,7 @@ def end_sign_ins(transaction: Transaction, user: str, method: Method, credential
 
 
 def _record_ends(transaction: Transaction, user: str, ended: Sequence[bytes]) -> None:
-    """Record the ended sign-ins for every worker, and keep only `MOST_SIGNED_OUT` of them and the mark."""
+    """Record the ended sign-ins for every worker, and keep only `MAX_SIGNED_OUT` of them and the mark."""
     keys = select(web_passes.c.key_fingerprint).where(
         web_passes.c.secret_hash.in_(ended), web_passes.c.key_fingerprint.is_not(None)
     )
@@ -134,7 +134,7 @@ def _record_ends(transaction: Transaction, user: str, ended: Sequence[bytes]) ->
         select(web_passes.c.secret_hash)
         .where(web_passes.c.kind == PassKind.SIGNED_OUT, web_passes.c.user_name == user)
         .order_by(web_passes.c.expires_at.desc())
-        .offset(MOST_SIGNED_OUT + 1)
+        .offset(MAX_SIGNED_OUT + 1)
     )
     surplus = delete(web_passes).where(web_passes.c.secret_hash.in_(before))
     removed = transaction.execute(surplus.returning(web_passes.c.secret_hash)).scalars().all()
@@ -258,7 +258,7 @@ def _read_column(
 def read_sign_ins_end(
     transaction: Transaction, only: Collection[str] | None = None
 ) -> dict[str, float]:
-    """Return the end of the mark for users with more ended sign-ins than are kept (`MOST_SIGNED_OUT`).
+    """Return the end of the mark for users with more ended sign-ins than are kept (`MAX_SIGNED_OUT`).
 
     It is for `sign_ins_end` of the policy.
     """
@@ -266,7 +266,7 @@ def read_sign_ins_end(
         select(web_passes.c.user_name, func.min(web_passes.c.expires_at))
         .where(web_passes.c.kind == PassKind.SIGNED_OUT)
         .group_by(web_passes.c.user_name)
-        .having(func.count() > MOST_SIGNED_OUT)
+        .having(func.count() > MAX_SIGNED_OUT)
     )
     if only is not None:
         query = query.where(web_passes.c.user_name.in_(only))

@@ -21,9 +21,9 @@ from stagedoor.model.identity import Method
 from stagedoor.store.journal import JournalEntry
 
 FILE = "audit-index.sqlite3"
-MOST_EVENTS = 4_000_000
+MAX_EVENTS = 4_000_000
 """The events that it holds at most, some 120 bytes each."""
-MOST_SEARCH_S = 2.0
+MAX_SEARCH_S = 2.0
 """How long one search may take."""
 _VERSION = 3
 PART = 50_000
@@ -135,7 +135,7 @@ class AuditIndex:
             self._raw.execute("BEGIN IMMEDIATE")
             last = self.last
             self._write([entry for entry in entries if entry.seq > last])
-        self.drop_before(self.last - MOST_EVENTS)
+        self.drop_before(self.last - MAX_EVENTS)
 
     def _list_parts(self) -> list[int]:
         """Return the numbers of the tables of words, the newest first."""
@@ -186,7 +186,7 @@ class AuditIndex:
         """Return the numbers (`seq`) of the newest events that have all `words`.
 
         They are below `before`, and of the hour of `since` (seconds since the epoch) or later. Raises
-        StoreError, also after MOST_SEARCH_S.
+        StoreError, also after MAX_SEARCH_S.
         """
         first = 0
         with _explained(None):
@@ -195,7 +195,7 @@ class AuditIndex:
                 first = self._raw.execute(query, (int(since // _HOUR_S),)).fetchone()[0]
                 if first is None:
                     return []
-            deadline = time.monotonic() + MOST_SEARCH_S
+            deadline = time.monotonic() + MAX_SEARCH_S
             self._raw.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
             numbers: list[int] = []
             below = (1 << 62) if before is None else before

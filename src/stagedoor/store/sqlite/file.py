@@ -28,7 +28,7 @@ CACHE_KIB = 512
 """The page cache of each connection. Sessions come and go at the end of every B-tree, so more pages would not
 be read again; a page that is missing is in the kernel's cache."""
 
-MOST_TOGETHER = 64
+MAX_ROWS = 64
 """The most rows of one statement: logins and ends that share a commit are seldom more."""
 
 _CODES = {
@@ -257,7 +257,7 @@ def _join_rows(sql: str, rows: Sequence[Sequence[Any]]) -> Iterator[Statement]:
     at = 0
     while at < len(rows):
         # Powers of two, so that few statements are kept prepared.
-        count = 1 << min(MOST_TOGETHER, len(rows) - at).bit_length() - 1
+        count = 1 << min(MAX_ROWS, len(rows) - at).bit_length() - 1
         yield _repeat(insert, select, count), [tuple(chain(*rows[at : at + count]))]
         at += count
 

@@ -121,7 +121,7 @@ def _broken(message: str) -> Denial:
 _BRACKETED = re.compile(r"\[(?=[^\]]*:)([0-9A-Fa-f:.]{2,45})\](?::([0-9]{1,5}))?")
 _V4_AND_PORT = re.compile(r"([0-9.]{7,15})(?::([0-9]{1,5}))?")
 _BARE_V6 = re.compile(r"([0-9A-Fa-f:.]{2,45})()")
-_MOST_PORTS = 65535
+_MAX_PORTS = 65535
 
 
 def parse_last_forwarded(shown: list[str]) -> Source | None:
@@ -144,7 +144,7 @@ def parse_last_forwarded(shown: list[str]) -> Source | None:
             source = Source.of(match[1], port)
         except ValueError:
             continue
-        return source if port <= _MOST_PORTS else None
+        return source if port <= _MAX_PORTS else None
     return None
 
 

@@ -10,13 +10,13 @@ ENGLISH, CHINESE = "en", "zh-CN"
 NAMES = {ENGLISH: "English", CHINESE: "简体中文"}
 """Each language by its tag (RFC 5646), named in itself."""
 _VARIABLES = ("LC_ALL", "LC_MESSAGES", "LANG")
-_MOST_CHARS = 1000
+_MAX_CHARS = 1000
 
 
 def choose_by_header(accepted: str) -> str:
     """Return the language that a browser's `Accept-Language` prefers; English if it has neither."""
     weighted: list[tuple[float, str]] = []
-    for item in accepted[:_MOST_CHARS].split(","):
+    for item in accepted[:_MAX_CHARS].split(","):
         tag, _, parameter = item.strip().partition(";")
         weight = parameter.strip().lower().partition("q=")[2]
         try:

@@ -29,8 +29,8 @@ _OFTEN = (
 _PROSE = re.compile(rf"\b(?:{_OFTEN} [a-z]+|[a-z]+ {_OFTEN})\b")
 """A piece of an English sentence: names and lists of names have none of these words."""
 _DEPTH = 5
-_MOST_CHARS = 4000
-_MOST_CLAUSES = 8
+_MAX_CHARS = 4000
+_MAX_CLAUSES = 8
 
 
 class Catalogue:
@@ -49,7 +49,7 @@ class Catalogue:
         return line if text is not line and _is_mixed(text) else text
 
     def _translate(self, line: str, depth: int) -> str:
-        if not depth or not self.texts or len(line) > _MOST_CHARS:
+        if not depth or not self.texts or len(line) > _MAX_CHARS:
             return line
         text = self._find(line, depth)
         return self._translate_sentences(line, depth) if text is None else text
@@ -73,7 +73,7 @@ class Catalogue:
     def _find_clauses(self, line: str, depth: int) -> str | None:
         """Return the translation of texts that `; ` joins. A text may contain `; ` as well."""
         at = line.rfind(_CLAUSE)
-        for _ in range(_MOST_CLAUSES):
+        for _ in range(_MAX_CLAUSES):
             first = None if at < 0 else self._find_text(line[:at], depth)
             if first is not None:
                 rest = self._find(line[at + len(_CLAUSE) :], depth - 1)

@@ -16,7 +16,7 @@ _LINE = 9 * 1024
 _DEPTH = 256
 """The depth of nested folders whose names are remembered."""
 _COPY = re.compile(rb"([CD])[0-7]{1,5} ([0-9]+) ([^/\0]+)")
-_MOST = 2**64 - 1
+_MAX_SIZE = 2**64 - 1
 """The value that scp.c's strtoull returns for a larger number; it accepts any count of leading zeros."""
 
 
@@ -142,7 +142,7 @@ class ScpWatch:
         if kind == b"C":
             self._path = "/".join([*self._folders, text])
             digits = size.lstrip(b"0") or b"0"
-            self._size = self._left = min(int(digits[:21]), _MOST)
+            self._size = self._left = min(int(digits[:21]), _MAX_SIZE)
             self._now = _Now.ANSWER
         elif len(self._folders) < _DEPTH:
             self._folders.append(text)

@@ -17,7 +17,7 @@ from stagedoor.model.identity import Identity
 from stagedoor.model.units import DAY_S
 from stagedoor.model.webpass import describe_sign_in_method
 
-MOST_DAYS = 3650
+MAX_DAYS = 3650
 Change = Callable[[Request, Identity, dict[str, str]], Awaitable[str | Denial]]
 """Makes the change of a form. Returns the path, below `ConsoleFrame.path`, of the page to show next."""
 
@@ -107,6 +107,6 @@ def read_end(days: str, now: float) -> float | None:
     text = days.strip()
     if not text:
         return None
-    if not (text.isascii() and text.isdigit() and len(text) <= 4 and 0 < int(text) <= MOST_DAYS):
+    if not (text.isascii() and text.isdigit() and len(text) <= 4 and 0 < int(text) <= MAX_DAYS):
         raise ValueError("give a number of days, or none for a grant without end")
     return now + int(text) * DAY_S

@@ -22,7 +22,7 @@ from stagedoor.wire.duration import parse_duration
 
 Fields = Mapping[str, str]
 KINDS: Mapping[str, type[Rule]] = {"request": RequestRule, "role": RoleRule}
-_MOST_APPROVALS = 10
+_MAX_APPROVALS = 10
 
 
 class RulePages:
@@ -152,8 +152,8 @@ def _parse_request_rule(fields: Fields, _now: float) -> RequestRule:
     hours = fields.get("hours", "").strip()
     allowed = [word for word in fields.get("permissions", "").split(",") if word]
     approvals = "0" if is_break_glass else fields.get("approvals", "").strip() or "1"
-    if not (approvals.isascii() and approvals.isdigit() and int(approvals) <= _MOST_APPROVALS):
-        raise ValueError(f"approvals are a number up to {_MOST_APPROVALS}")
+    if not (approvals.isascii() and approvals.isdigit() and int(approvals) <= _MAX_APPROVALS):
+        raise ValueError(f"approvals are a number up to {_MAX_APPROVALS}")
     return RequestRule(
         0,
         fields.get("subject", "").strip(),

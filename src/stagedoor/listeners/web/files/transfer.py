@@ -25,7 +25,7 @@ from stagedoor.wire.oneline import to_one_line
 BLOCK_BYTES = 256 * 1024
 AHEAD_BYTES = 4 * BLOCK_BYTES
 """The most bytes of a file that are requested or sent but not answered, enough to keep a fast line busy."""
-LEAST_REQUEST_BYTES = 32 * 1024
+MIN_REQUEST_BYTES = 32 * 1024
 """The size of reads and writes that every sftp server supports (draft-ietf-secsh-filexfer-02 §3)."""
 ANSWERS = 128
 """The most answers for one block, since a shell that sends a few bytes in each would keep our processor
@@ -35,7 +35,7 @@ SILENT_S = 60.0
 BLOCK_S = 60.0
 """How long a shell may take for one block, seconds; slower would be less than about 4 KiB a second."""
 OPEN_S = 15.0
-MOST_ENTRIES = 1000
+MAX_ENTRIES = 1000
 """The most entries of a folder that the page lists."""
 TAKEN = 100
 """How many names are tried if a file's name is in use: `name`, `name (1)` and so on."""
@@ -69,13 +69,13 @@ async def explain_errors(path: bytes, doing: str) -> AsyncIterator[None]:
 
 def request_bytes(limit: int) -> int:
     """Return the size of one read or write request to a shell that reports `limit` bytes."""
-    return min(max(limit, LEAST_REQUEST_BYTES), BLOCK_BYTES)
+    return min(max(limit, MIN_REQUEST_BYTES), BLOCK_BYTES)
 
 
 async def describe(session: SftpSession, path: bytes, *, lists: bool = False) -> dict[str, object]:
     """Return the real path, percent-encoded and for a user, with its kind and size.
 
-    With `lists`, include the entries of a folder, at most `MOST_ENTRIES`, folders first.
+    With `lists`, include the entries of a folder, at most `MAX_ENTRIES`, folders first.
     """
     async with explain_errors(path, "look at"), asyncio.timeout(OPEN_S):
         real = _bytes(await session.sftp.realpath(path))
@@ -111,7 +111,7 @@ async def _list(session: SftpSession, folder: bytes) -> list[dict[str, object]]:
             continue
         is_folder = S_ISDIR(entry.attrs.permissions or 0)
         entries.append((not is_folder, name, entry.attrs.size or 0))
-        if len(entries) == MOST_ENTRIES:
+        if len(entries) == MAX_ENTRIES:
             break
     return [
         {"name": quote(name), "shown": escape_path(name), "folder": not is_file, "size": size}

@@ -27,7 +27,7 @@ from stagedoor.model.units import format_size
 
 _STATES = {"absent": "not running", "ready": "running", "unreachable": "does not answer"}
 _NO_HOLDER = "This shell has no terminals for the page. Enter it by ssh, or ask an administrator."
-_MOST_AT_ONCE = 24
+_MAX_SHOWN = 24
 _FIRST = 20
 """If there are more apps, the page shows only this many, so that Tab passes through it in 60 steps."""
 ACCESS_METHODS = {
@@ -214,7 +214,7 @@ def render_home(
     `token_ends_at` is the end of a token that ends soon.
     """
     ordered = sorted(apps, key=lambda app: (-(app.used_at or 0), app.name))
-    shown = len(apps) if shows_all or len(apps) <= _MOST_AT_ONCE else _FIRST
+    shown = len(apps) if shows_all or len(apps) <= _MAX_SHOWN else _FIRST
     running = sum(app.state == "ready" for app in apps)
     return place.page(
         "home.html",

@@ -26,7 +26,7 @@ _ON_HOST, _ON_DOMAIN, _PLAIN = "__Host-stagedoor", "__Secure-stagedoor", "staged
 Only the name for the kind of connection is read. A page of a sibling site can set the weaker names, and could
 sign a user in as another (RFC 6265bis §4.1.3).
 """
-MOST_SIGNED_OUT = 4
+MAX_SIGNED_OUT = 4
 """How many cookies of one name are signed out, since each takes a query of the store."""
 MAX_FORM_BYTES = 32 * 1024
 MAX_OBJECT_BYTES = 4096

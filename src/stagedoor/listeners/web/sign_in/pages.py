@@ -10,7 +10,7 @@ from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages, choose_page_sta
 from stagedoor.listeners.web.pages.user_routes import UserRoutes, make_form_route
 from stagedoor.listeners.web.passkeys.api import find_relying_party
 from stagedoor.listeners.web.sign_in.cookies import (
-    MOST_SIGNED_OUT,
+    MAX_SIGNED_OUT,
     drop_cookies,
     read_cookies,
     restrict_path,
@@ -100,7 +100,7 @@ class SignInPages:
 
     async def _sign_out(self, request: Request, _: dict[str, str]) -> Response:
         # Either of two sessions may be the user's own, so end both.
-        for secret in read_cookies(self._guard, request)[:MOST_SIGNED_OUT]:
+        for secret in read_cookies(self._guard, request)[:MAX_SIGNED_OUT]:
             denial = await self._passes.sign_out(secret)
             if denial is not None:
                 return self._pages.answer_message(

@@ -26,7 +26,7 @@ from stagedoor.wire.http.answer import choose_status
 
 COOKIE_S = 900
 _SUFFIX = "-sso"
-MOST_QUERY_CHARS = 8192
+MAX_QUERY_CHARS = 8192
 
 
 class SingleSignOnRoutes:
@@ -72,7 +72,7 @@ class SingleSignOnRoutes:
         name, _, _ = choose_cookie(self._guard, request, _SUFFIX)
         kept = request.cookies.get(name, "")
         query = request.url.query
-        if len(query) > MOST_QUERY_CHARS:
+        if len(query) > MAX_QUERY_CHARS:
             query = ""
         fields = parse_qsl(query, keep_blank_values=True)
         result = await self._sign_ins.finish(kept, fields, source)

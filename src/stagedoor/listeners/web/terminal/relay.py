@@ -17,7 +17,7 @@ from stagedoor.holder.folder import NOT_KNOWN, NOT_THERE
 from stagedoor.listeners.web.errors import ClientClosedError
 from stagedoor.listeners.web.terminal.people import PresenceNotifier, withhold
 from stagedoor.listeners.web.terminal.socket import TerminalSocket
-from stagedoor.listeners.web.websocket import LEAST_BYTES
+from stagedoor.listeners.web.websocket import MIN_BYTES
 from stagedoor.model.session import End
 from stagedoor.recording.channel_audit import ChannelAudit
 from stagedoor.upstream.connection import SAID_CHARS, explain_hang_up
@@ -50,7 +50,7 @@ With a window of 128 KiB that is at most 2.6 MB/s, and compressing it takes at m
 """
 AGAIN_S = 10.0
 """How long a connection counts as slow after a slow acknowledgement, since compression speeds it up."""
-MOST = 128
+MAX_MESSAGES = 128
 """The number of remembered messages, as many large ones as fit into a window."""
 
 
@@ -61,13 +61,13 @@ class LineRate:
     """
 
     def __init__(self) -> None:
-        self._sent: deque[tuple[int, float]] = deque(maxlen=MOST)
+        self._sent: deque[tuple[int, float]] = deque(maxlen=MAX_MESSAGES)
         self._slow_until: float | None = None
         self.is_slow = True
 
     def note_sent(self, to: int, size: int, now: float) -> None:
         """Note that output up to the offset `to` was sent, in a message of `size` bytes."""
-        if size >= LEAST_BYTES:
+        if size >= MIN_BYTES:
             self._sent.append((to, now))
 
     def note_acknowledged(self, to: int, now: float) -> None:

@@ -59,7 +59,7 @@ MAX_LINE_BYTES = 32 * 1024
 """More than the kit writes in one line of its container's log."""
 _INPUT = "input"
 """The file with a run's input, and its key in the Secret."""
-_MOST = 2**53
+_MAX_NUMBER = 2**53
 """More than any number that the kit writes. A status or a store could not represent a larger one."""
 _LINE = re.compile(rb"(?:([0-9T:.Z+-]{20,35}) )?([oe]) ([0-9]{1,15}) (.*)", re.DOTALL)
 
@@ -267,7 +267,7 @@ def _end_of(ended: Object) -> PodEnd:
         message = json.loads(ended.get("message") or "")
         state, code = str(message["state"]), int(message["code"])
         killed_by, size = int(message["signal"]), int(message["size"])
-        if not (0 <= killed_by < _MOST and 0 <= size < _MOST):
+        if not (0 <= killed_by < _MAX_NUMBER and 0 <= size < _MAX_NUMBER):
             raise ValueError("the task has written that message itself")
     except (ValueError, KeyError, TypeError, RecursionError):
         return _end_without_message(ended)
