@@ -34,7 +34,7 @@ from markdown import HEAD, hand_out, options, row
 from stagedoor.admin import service as admin
 
 ACCOUNT, CLAIMS = "carol-1", {"preferred_username": "carol", "groups": ["shop"]}
-AT_ONCE = 50
+CONCURRENT = 50
 CLICKS, PROMPTS, CROWDS = 15, 15, 5
 """How many of each one gateway serves: it accepts 20 logins of a source, then one in five seconds."""
 RUNS = 3
@@ -275,7 +275,7 @@ def main() -> None:
         row("letters typed elsewhere → ssh goes on", times["type"], "ms", "p95 300"),
         row("letters typed → OpenSSH alone is in", times["alone"], "ms", "p95 300"),
         row("`ssh` to prompt, the provider knows the person", times["prompt"], "s", "1.0"),
-        row(f"{AT_ONCE} ssh at once, one tab, all in", times["crowd"], "s", "3"),
+        row(f"{CONCURRENT} ssh at once, one tab, all in", times["crowd"], "s", "3"),
     ]
     hand_out(lines, busy, given.page, "sign_in_click")
 
@@ -301,7 +301,7 @@ def measure(name: str, place: Path, gateway: Gateway, idp: Idp, part: int) -> li
         case "prompt":
             return measure_prompts(laptop, carol, tabs, PROMPTS // part)
         case _:
-            return measure_crowds(laptop, carol, tabs, max(1, CROWDS // part), AT_ONCE)
+            return measure_crowds(laptop, carol, tabs, max(1, CROWDS // part), CONCURRENT)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ PER_TERMINAL = 15
 """How many clients share a terminal: with one holder of 13 MiB for each, mainly holders would be measured.
 One user may attach to a terminal 16 times."""
 WARM = 20
-AT_ONCE = 16
+MAX_CONCURRENT = 16
 RETRY_S = (0.1, 0.3, 1.0, 2.0, 5.0)
 """Pauses between tries, as in the page (web/src/terminal/connection.ts)."""
 PATIENCE_S = 120.0
@@ -157,7 +157,7 @@ def _shell_kib(gateway: WebGateway) -> float:
 
 
 def _open(stack: contextlib.ExitStack, clients: Sequence[_Any]) -> None:
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(MAX_CONCURRENT) as pool:
         for client in pool.map(lambda client: client.open(), clients):
             stack.callback(client.close)
 

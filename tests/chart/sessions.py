@@ -23,7 +23,7 @@ from tests.web.relay import CuttingRelay
 PAUSE_S = 2.0
 """Between two rounds of lines of one thread's sessions: short beside a roll-out. A line costs a session up to
 a millisecond of the processor."""
-AT_ONCE = 8
+MAX_CONCURRENT = 8
 SILENT_S = 10.0
 """A line that waits for its answer for so long is dead, as for the page."""
 
@@ -114,7 +114,7 @@ def sessions_of(release: Release, tunnels: int, terminals: int) -> Iterator[list
             entered.check(0)
             return entered
 
-        with ThreadPoolExecutor(AT_ONCE) as pool:
+        with ThreadPoolExecutor(MAX_CONCURRENT) as pool:
             sessions = list(pool.map(enter, ways))
         yield sessions
 

@@ -43,7 +43,7 @@ def judged(lone: LoneApi, fenced: Fenced) -> Iterator[None]:
     """A gateway runs, which is not asked for a shell: it judges those that others asked for too."""
     patch = pytest.MonkeyPatch()
     patch.setattr("stagedoor.shells.kubernetes.live.register.OTHERS_S", 0.0)
-    patch.setattr("stagedoor.shells.kubernetes.live.register.AGAIN_S", 0.1)
+    patch.setattr("stagedoor.shells.kubernetes.live.register.RECHECK_PAUSE_S", 0.1)
     with gateway(lone, fenced):
         yield
     patch.undo()

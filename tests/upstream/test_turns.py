@@ -18,7 +18,7 @@ from stagedoor.model.shell import Shell
 from stagedoor.model.target import Target
 from stagedoor.net.tcp import TcpStream
 from stagedoor.upstream.connection import ShellConnection
-from stagedoor.upstream.login import AT_ONCE, GatewayLogin, ShellAccount
+from stagedoor.upstream.login import MAX_CONCURRENT, GatewayLogin, ShellAccount
 
 DEV = Identity("dev", frozenset(), Method.PASSWORD)
 
@@ -62,16 +62,16 @@ async def test_a_crowd_at_one_shell_takes_turns_and_holds_up_no_other(
                 upstream.connect(TcpStream(ours), ready(app), [], asyncssh.SSHClient)
             )
 
-        crowd = [login("app01") for _ in range(3 * AT_ONCE)]
+        crowd = [login("app01") for _ in range(3 * MAX_CONCURRENT)]
         async with asyncio.timeout(30), news:
-            await news.wait_for(lambda: under_way["app01.ssh"] == AT_ONCE)
+            await news.wait_for(lambda: under_way["app01.ssh"] == MAX_CONCURRENT)
         crowd[-1].cancel()  # one who waits goes away
         other = login("app02")
         async with asyncio.timeout(30), news:
             await news.wait_for(lambda: under_way["app02.ssh"] == 1)
         go_on.set()
         outcomes = await asyncio.gather(*crowd, other, return_exceptions=True)
-    assert most == AT_ONCE
+    assert most == MAX_CONCURRENT
     assert [outcome for outcome in outcomes if isinstance(outcome, BaseException)] == [
-        outcomes[3 * AT_ONCE - 1]
+        outcomes[3 * MAX_CONCURRENT - 1]
     ]

@@ -10,7 +10,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import CloseCode, Frame, Opcode
 
-from stagedoor.listeners.web.terminal.relay import AGAIN_S, MAX_MESSAGES, SLOW_S, LineRate
+from stagedoor.listeners.web.terminal.relay import MAX_MESSAGES, SLOW_FOR_S, SLOW_S, LineRate
 from stagedoor.listeners.web.websocket import MIN_BYTES, Compression, DeflateExtension
 from stagedoor.wire.terminal.frames import MAX_FRAME_BYTES
 from tests.fixtures.gateway import Gateway
@@ -44,7 +44,7 @@ def test_a_line_is_slow_for_a_while_once_an_answer_was_late_and_until_one_was_no
         (1.0, SLOW_S / 2, False),
         (2.0, SLOW_S * 2, True),
         (3.0, SLOW_S / 2, True),
-        (3.0 + AGAIN_S, SLOW_S / 2, False),
+        (3.0 + SLOW_FOR_S, SLOW_S / 2, False),
     ):
         if took is not None:
             rate.note_sent(at + MIN_BYTES, MIN_BYTES, now)

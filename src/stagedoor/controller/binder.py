@@ -19,9 +19,9 @@ from stagedoor.shells.kubernetes.ports import Cluster
 
 ROUND_S = 60.0
 """The longest time until an object that another client changed or deleted is restored."""
-AGAIN_S = 2.0
+RECHECK_PAUSE_S = 2.0
 """The seconds until a namespace is checked again in which shells are left or a write was refused."""
-AT_ONCE = 8
+MAX_CONCURRENT = 8
 """The most namespaces that are prepared concurrently."""
 EMPTY_S = 30.0
 """How long a namespace without the label keeps its rights after its last shell or run, since a gateway may
@@ -113,7 +113,7 @@ class BindingController:
                     await self._look_at_all()
                 except ClusterError as error:
                     self._on_problem("", error.message)
-                    await asyncio.sleep(AGAIN_S)
+                    await asyncio.sleep(RECHECK_PAUSE_S)
                 else:
                     self._on_problem("", None)
                     await self._follow_until(loop.time() + ROUND_S)
@@ -149,7 +149,9 @@ class BindingController:
         loop = asyncio.get_running_loop()
         while (now := loop.time()) < end:
             with suppress(TimeoutError):
-                async with asyncio.timeout(min(AGAIN_S, end - now) if self._due else end - now):
+                async with asyncio.timeout(
+                    min(RECHECK_PAUSE_S, end - now) if self._due else end - now
+                ):
                     await self._news.wait()
             self._news.clear()
             await self._report_refused()
@@ -157,7 +159,7 @@ class BindingController:
             await self._settle_all(due)
 
     async def _settle_all(self, namespaces: Collection[str]) -> None:
-        slots = asyncio.Semaphore(AT_ONCE)
+        slots = asyncio.Semaphore(MAX_CONCURRENT)
 
         async def settle(namespace: str) -> None:
             async with slots:

@@ -38,7 +38,7 @@ from stagedoor.shells.kubernetes.ports import Cause, Cluster
 from stagedoor.shells.kubernetes.sentences import explain_refusal
 from stagedoor.wire.rfc3339 import show_time
 
-AGAIN_S = 1.0
+RETRY_PAUSE_S = 1.0
 """Seconds until an app is reconciled again when no decision was possible."""
 NEVER = float("-inf")
 REPORT_EVERY_S = 60.0
@@ -150,7 +150,7 @@ class Reconciler:
                 await self._write_failure(seen.target, seen.mirrors, cause)
                 return again_at
             case AskLog():
-                return now + AGAIN_S
+                return now + RETRY_PAUSE_S
         return now
 
     async def _make(self, decision: StartShell | Replace, seen: AppSnapshot) -> None:

@@ -76,7 +76,7 @@ async def run_until(end: Coroutine[Any, Any, object], work: Coroutine[Any, Any, 
             await working
 
 
-AGAIN_S = 1.0
+RETRY_PAUSE_S = 1.0
 """Seconds until the next attempt. An attempt to reach a dead server takes up to five seconds itself."""
 
 
@@ -100,6 +100,6 @@ async def call_when_reachable(
             on_problem(None)
             return result
         with suppress(TimeoutError):
-            async with asyncio.timeout(AGAIN_S):
+            async with asyncio.timeout(RETRY_PAUSE_S):
                 await stop.wait()
     return None

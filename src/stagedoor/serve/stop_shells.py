@@ -63,7 +63,7 @@ async def _find_shells(cluster: Cluster) -> tuple[str, ...]:
     return tuple([name for name in sorted(names) if await may_write(cluster, name)])
 
 
-AGAIN_S = 1.0
+POLL_S = 1.0
 _LISTED = (Kind.DEPLOYMENT, Kind.SERVICE, Kind.CONFIG_MAP, Kind.LEASE)
 _REMOVED = (Kind.DEPLOYMENT, Kind.SECRET, Kind.SERVICE, Kind.CONFIG_MAP, Kind.LEASE)
 
@@ -93,7 +93,7 @@ async def stop_all(
         if waits_for != reported:
             reported = waits_for
             report(f"waiting for {waits_for}")
-        await asyncio.sleep(AGAIN_S)
+        await asyncio.sleep(POLL_S)
 
 
 async def _remove(cluster: Cluster, namespaces: Collection[str]) -> Sequence[str]:

@@ -27,7 +27,7 @@ from stagedoor.settings.traces import TraceSettings
 
 MAX_QUEUED = 4096
 """The most spans in the queue. A login has about six, so this covers a second of a busy gateway."""
-AT_ONCE = 512
+MAX_BATCH_SPANS = 512
 SEND_EVERY_S, TIMEOUT_S = 1.0, 5.0
 STOP_S = 2.0
 """How long a stopping worker waits for the last spans, so that a missing collector holds up no reload."""
@@ -73,7 +73,7 @@ class TraceExporter:
             BatchSpanProcessor(
                 _ReportingExporter(exporter, show_url(settings.url), report),
                 max_queue_size=MAX_QUEUED,
-                max_export_batch_size=AT_ONCE,
+                max_export_batch_size=MAX_BATCH_SPANS,
                 schedule_delay_millis=SEND_EVERY_S * 1000,
             )
         )

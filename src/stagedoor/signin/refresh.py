@@ -27,7 +27,7 @@ IDLE_S = 2.0
 """The pause before the next read of the sign-ins that are due, when few were due."""
 ADOPT_S = 30.0
 """The time between two hand-overs of refresh tokens from expired sign-ins to the ones that follow them."""
-AT_ONCE = 8
+MAX_CONCURRENT = 8
 """The requests that one worker has open at one provider."""
 MAX_READ = 200
 ASK_S = 20.0
@@ -71,11 +71,11 @@ class RefreshService:
             except Exception as error:
                 _log.error("asking an identity provider failed", exc_info=error)
                 count = 0
-            if count < AT_ONCE:
+            if count < MAX_CONCURRENT:
                 await asyncio.sleep(IDLE_S)
 
     async def refresh_due(self, provider: SingleSignOnSettings) -> int:
-        """Refresh at most `AT_ONCE` of the sign-ins that are due. Return how many. Raises StoreError."""
+        """Refresh at most `MAX_CONCURRENT` sign-ins that are due. Return how many. Raises StoreError."""
         taken = await asyncio.to_thread(self._take, provider)
         asked = await asyncio.gather(
             *(self._ask(candidate, token) for candidate, token in taken), return_exceptions=True
@@ -109,7 +109,7 @@ class RefreshService:
             if is_problem
             else None,
         )
-        wanted = [candidate for candidate in due if candidate.sign_in in readable][:AT_ONCE]
+        wanted = [candidate for candidate in due if candidate.sign_in in readable][:MAX_CONCURRENT]
         if not wanted:
             return []
         taken = answers.take_turns(self._context.database, wanted, now + TURN_S)

@@ -30,7 +30,7 @@ Dial = Callable[[tuple[Address, ...], int, float], Awaitable[Stream]]
 
 Raises TimeoutError or another OSError if none does.
 """
-AGAIN_S = 0.2
+RETRY_PAUSE_S = 0.2
 """The pause before a shell that the gateway started is looked up again, after its address did not answer."""
 
 
@@ -85,7 +85,7 @@ class TcpConnector:
                 return reached
             if reached.reason is Reason.ADDRESS_NOT_ALLOWED:
                 return reached
-            await asyncio.sleep(AGAIN_S)
+            await asyncio.sleep(RETRY_PAUSE_S)
             left_s = deadline - loop.time()
             if left_s <= 0:
                 return reached

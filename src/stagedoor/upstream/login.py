@@ -29,7 +29,7 @@ from stagedoor.wire.oneline import to_one_line
 CERTIFICATE_S = 5 * MINUTE_S
 """How long a certificate is valid. It is used at once; the minutes allow for clocks that differ."""
 HANDSHAKE_TIMEOUT_S = 15.0
-AT_ONCE = 16
+MAX_CONCURRENT = 16
 """The most concurrent logins to one shell. When a gateway or a network comes back, all clients reconnect at
 once. Without this limit they would slow each other down until none logs in within the timeout, and each would
 hold the memory of a key exchange."""
@@ -125,7 +125,7 @@ class GatewayLogin:
                 CERTIFICATE_S,
                 extensions=extensions,
             )
-            turn = self._turns.setdefault(target, asyncio.Semaphore(AT_ONCE))
+            turn = self._turns.setdefault(target, asyncio.Semaphore(MAX_CONCURRENT))
             async with turn, asyncio.timeout(self.timeout_s):
                 options = await self._options(target, principal, (key, certificate), client)
                 connection = await ShellConnection.connect(sock, options, target)

@@ -223,7 +223,7 @@ async def test_two_gateways_agree_and_the_one_that_is_asked_is_first(
 async def test_a_register_that_is_not_there_is_told_and_written_once_it_is(
     cluster: KubeCluster, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stagedoor.shells.kubernetes.live.register.AGAIN_S", 0.05)
+    monkeypatch.setattr("stagedoor.shells.kubernetes.live.register.RECHECK_PAUSE_S", 0.05)
     running = Running(cluster, namespace)
     try:
         shell = await running.shell(await running.app())

@@ -21,7 +21,7 @@ from stagedoor.wire.http.answer import choose_status
 
 SHOWN_BYTES = 128 * 1024
 """How much of a log's end a page shows. The whole log can be downloaded."""
-AGAIN_S = 5
+REFRESH_S = 5
 _ESCAPES = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-~])|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
 )
@@ -66,7 +66,7 @@ class RunPages:
             "run.html",
             identity,
             200,
-            {} if run.is_over else {"refresh": str(AGAIN_S)},
+            {} if run.is_over else {"refresh": str(REFRESH_S)},
             run=run,
             log=show_log(pieces),
             left_out=pieces[0].start if pieces else 0,

@@ -30,7 +30,7 @@ from stagedoor.wire.finding import Finding, Level, fail, ok, warn
 ANSWER_S = 10.0
 MAX_NAMESPACES = 20
 """The most namespaces in which rights are checked: each takes a dozen requests."""
-AT_ONCE = 8
+MAX_CONCURRENT = 8
 """The most requests at the same time."""
 _WATCH = ("list", "watch")
 _WRITE = ("create", "patch", "delete")
@@ -180,7 +180,7 @@ async def check_endpoints(cluster: KubeCluster, namespaces: Iterable[str]) -> li
 
 async def _rights(cluster: KubeCluster, namespace: str, wanted: Sequence[Right]) -> Finding:
     place = namespace or "the cluster"
-    turn = asyncio.Semaphore(AT_ONCE)
+    turn = asyncio.Semaphore(MAX_CONCURRENT)
 
     async def lacks(right: Right) -> bool:
         verb, resource, name = right

@@ -15,7 +15,7 @@ from stagedoor.store.journal import read_entries, read_first_seq, read_last_seq
 from stagedoor.store.sqlite.audit_index import MAX_EVENTS, AuditIndex
 
 POLL_S = 1.0
-AT_ONCE = 500
+BATCH_EVENTS = 500
 SHARE = 4
 """The thread pauses for this many times as long as it has worked, so that it takes at most a fifth of a
 core."""
@@ -77,9 +77,9 @@ class AuditIndexer:
                         self._on_problem("audit index", None)
                         look_at += LOOK_S
                     began = time.monotonic()
-                    entries = read_entries(database, after=index.last, limit=AT_ONCE)
+                    entries = read_entries(database, after=index.last, limit=BATCH_EVENTS)
                     index.add(entries)
-                    is_done = len(entries) < AT_ONCE
+                    is_done = len(entries) < BATCH_EVENTS
                     stopping.wait(POLL_S if is_done else (time.monotonic() - began) * SHARE)
             finally:
                 with suppress(StagedoorError):

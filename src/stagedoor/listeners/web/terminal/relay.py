@@ -48,7 +48,7 @@ SLOW_S = 0.05
 
 With a window of 128 KiB that is at most 2.6 MB/s, and compressing it takes at most 7 % of a core.
 """
-AGAIN_S = 10.0
+SLOW_FOR_S = 10.0
 """How long a connection counts as slow after a slow acknowledgement, since compression speeds it up."""
 MAX_MESSAGES = 128
 """The number of remembered messages, as many large ones as fit into a window."""
@@ -78,7 +78,7 @@ class LineRate:
         if took is None:
             return
         if took > SLOW_S:
-            self._slow_until = now + AGAIN_S
+            self._slow_until = now + SLOW_FOR_S
         self.is_slow = self._slow_until is not None and now < self._slow_until
 
 

@@ -23,11 +23,11 @@ from stagedoor.shells.kubernetes.live.namespace_cache import NamespaceCache, is_
 from stagedoor.shells.kubernetes.names import REGISTER, RUN_ENTRY
 from stagedoor.shells.kubernetes.ports import Cluster
 
-AGAIN_S = 1.0
+RECHECK_PAUSE_S = 1.0
 """Seconds until a shell that has not started is judged again, since its app may have changed."""
 OTHERS_S = 0.5
 """Seconds for which a start is left to the gateway that requested it. All gateways see all starts."""
-AT_ONCE = 8
+MAX_CONCURRENT = 8
 """The most shells that are judged at the same time. Most of this time is spent waiting for the API."""
 MAX_CHARS = 1000
 """The longest entry for a shell, in characters."""
@@ -89,7 +89,7 @@ class Register:
             self._problem.update(problem)
             times = [at for _, at in self._due.values()]
             if problem is not None:
-                times.append(loop.time() + AGAIN_S)
+                times.append(loop.time() + RECHECK_PAUSE_S)
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(min(times, default=None)):
                     await changed.wait()
@@ -125,11 +125,11 @@ class Register:
                 self._due[app] = (identify_shell(shell), first_at)
         due = {app: shell for app, shell in starting.items() if self._due[app][1] <= now}
         for app, shell in due.items():
-            self._due[app] = (identify_shell(shell), now + AGAIN_S)
+            self._due[app] = (identify_shell(shell), now + RECHECK_PAUSE_S)
         return due
 
     async def _write(self, due: Mapping[str, Object], obsolete: set[str]) -> None:
-        slots = asyncio.Semaphore(AT_ONCE)
+        slots = asyncio.Semaphore(MAX_CONCURRENT)
 
         async def judge(app: str, shell: Object) -> str:
             async with slots:

@@ -13,7 +13,7 @@ from stagedoor.shells.kubernetes.ports import Cluster
 REMEMBERED_S = 10.0
 """Seconds for which a yes is remembered, as each login asks more than once, and users log in repeatedly."""
 ASK_S = 5.0
-AT_ONCE = 8
+MAX_CONCURRENT = 8
 """The most reviews at the same time."""
 
 AUTHENTICATED = "system:authenticated"
@@ -76,7 +76,7 @@ class ClusterAccess:
         `grants` maps a session to its grant and its app's namespace. The cluster is asked once for each user
         and namespace. While it cannot be asked, no session is denied.
         """
-        slots = asyncio.Semaphore(AT_ONCE)
+        slots = asyncio.Semaphore(MAX_CONCURRENT)
 
         async def judge(grant: Grant, namespace: str) -> Denial | None:
             async with slots:

@@ -26,7 +26,7 @@ from stagedoor.wire.rfc3339 import show_time
 
 DIAL_S = 2.0
 """Seconds to wait for the banner of a pod's sshd before the next attempt."""
-AGAIN_S = 0.05
+RETRY_PAUSE_S = 0.05
 """Seconds until the next attempt at a pod whose sshd does not listen yet."""
 LOOK_S = 1.0
 """Seconds between two checks of a start in which nothing changes."""
@@ -119,7 +119,7 @@ class ShellStart:
                     self._report(diagnosis)
             wait_s = LOOK_S
             if addresses or self._cause:
-                wait_s = AGAIN_S if diagnosis == ProgressStep(SSHD) else SURE_S / 5
+                wait_s = RETRY_PAUSE_S if diagnosis == ProgressStep(SSHD) else SURE_S / 5
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await changed.wait()

@@ -32,9 +32,9 @@ from stagedoor.shells.run_folders import is_final, read_status
 CHECK_S = 5.0
 """Seconds between two searches for runs that no worker follows."""
 _MAX_ID_CHARS = 16
-AGAIN_S = 0.2
+RETRY_PAUSE_S = 0.2
 """The first pause before a log is requested again."""
-LONGEST_AGAIN_S = 5.0
+MAX_RETRY_PAUSE_S = 5.0
 LOST_S = 60.0
 """A pod that should have been gone for so long was lost with its node."""
 READS_AFTER_END = 3
@@ -78,7 +78,7 @@ class RunMirror:
 
     async def _copy(self, log: LogWriter) -> PodEnd:
         """Copy output as long as there is any, and return how the pod has ended."""
-        pause_s, reads, is_running = AGAIN_S, 0, False
+        pause_s, reads, is_running = RETRY_PAUSE_S, 0, False
         while True:
             pod = self.find_pod()
             if pod is None:
@@ -92,16 +92,16 @@ class RunMirror:
                 if not is_running:
                     is_running = True
                     self.folder.write_status(RunStatus("running", os.getpid()))
-                pause_s = min(2 * pause_s, LONGEST_AGAIN_S)
+                pause_s = min(2 * pause_s, MAX_RETRY_PAUSE_S)
                 if await self._read(log, str(pod["metadata"]["name"])):
-                    pause_s = AGAIN_S
+                    pause_s = RETRY_PAUSE_S
             if end is not None:
                 reads += 1
                 if reads >= READS_AFTER_END or not has_started(pod):
                     return end
             elif self._is_lost(pod):
                 return PodEnd(RunState.LOST, LOST_CODE, "its node was lost")
-            await self.wait(pause_s if has_started(pod) else LONGEST_AGAIN_S)
+            await self.wait(pause_s if has_started(pod) else MAX_RETRY_PAUSE_S)
 
     def _is_lost(self, pod: Object) -> bool:
         """Return whether the pod's end is overdue by LOST_S, since its node does not report it."""
