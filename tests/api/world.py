@@ -78,8 +78,8 @@ class World:
         )
 
     def person(self, name: str, *, fresh: bool = True) -> Identity:
-        present_at = self.now if fresh else None
-        return Identity(name, frozenset(), Method.SSO, "Company", present_at=present_at)
+        user_verified_at = self.now if fresh else None
+        return Identity(name, frozenset(), Method.SSO, "Company", user_verified_at=user_verified_at)
 
     def token(self, name: str, *scopes: str) -> Identity:
         token = admin.create_token(self.service, name, scopes=scopes or None)

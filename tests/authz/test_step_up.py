@@ -78,11 +78,13 @@ def test_what_a_program_may_hold_proves_no_presence(method: Method) -> None:
 
 @pytest.mark.identity(35)
 def test_a_security_key_that_asked_its_person_needs_no_other_proof() -> None:
-    by_key = Identity("dev", frozenset(), Method.PUBLIC_KEY, "SHA256:x", present_at=NOW - 1)
+    by_key = Identity("dev", frozenset(), Method.PUBLIC_KEY, "SHA256:x", user_verified_at=NOW - 1)
     assert wanted(identity=by_key) is None
-    assert wanted(identity=replace(by_key, present_at=NOW - 900)) is not None, "a long connection"
+    assert wanted(identity=replace(by_key, user_verified_at=NOW - 900)) is not None, (
+        "a long connection"
+    )
     with_old = replace(HELD, stepped_up={MINE.id: NOW - 900})
-    assert wanted(with_old, replace(DEV, present_at=NOW - 1)) is None
+    assert wanted(with_old, replace(DEV, user_verified_at=NOW - 1)) is None
 
 
 def test_only_the_named_targets_want_it() -> None:
@@ -98,7 +100,7 @@ def test_a_remembered_grant_does_not_remember_the_proof() -> None:
     """Grants are shared by connections; what one of them proved is not."""
     authoriser = Authoriser(lambda: HELD, lambda: NOW, step_up=RULES)
     plain = Identity("dev", frozenset(), Method.PUBLIC_KEY)
-    assert authoriser.check_proof(replace(plain, present_at=NOW), PRODUCTION) is None
+    assert authoriser.check_proof(replace(plain, user_verified_at=NOW), PRODUCTION) is None
     assert isinstance(authoriser.check_proof(plain, PRODUCTION), Denial)
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from stagedoor.keys.ca import CertificateAuthority
 from stagedoor.listeners.ssh.credentials import (
-    has_asked_person,
     is_signed_by_owner,
+    is_user_verified,
     read_offered_key,
 )
 from stagedoor.wire.ssh.blob import encode_string
@@ -129,11 +129,11 @@ def test_a_damaged_signature_is_only_a_wrong_one(signature: bytes) -> None:
 @pytest.mark.identity(35)
 def test_only_a_security_key_says_that_it_asked_its_person() -> None:
     key = SecurityKey()
-    assert has_asked_person(key.sign(MESSAGE, TOUCHED | VERIFIED))
-    assert not has_asked_person(key.sign(MESSAGE, TOUCHED))
+    assert is_user_verified(key.sign(MESSAGE, TOUCHED | VERIFIED))
+    assert not is_user_verified(key.sign(MESSAGE, TOUCHED))
     plain = encode_string(b"ssh-ed25519") + encode_string(bytes(64))
-    assert not has_asked_person(plain)
-    assert not has_asked_person(plain + bytes([VERIFIED]) + bytes(4)), (
+    assert not is_user_verified(plain)
+    assert not is_user_verified(plain + bytes([VERIFIED]) + bytes(4)), (
         "flags behind another signature"
     )
 

@@ -123,16 +123,16 @@ class Authenticator:
             return verdict
         return await self._judge_password(verdict, source)
 
-    def mark_present(self, identity: Identity) -> Identity:
-        """Return `identity` with the current time as its proof of presence.
+    def mark_user_verified(self, identity: Identity) -> Identity:
+        """Return `identity` as one whose user was verified just now.
 
-        Call this when the credential has just proved that the person is present. The identity of a
+        Call this when the user's security key has just asked for a PIN or a fingerprint. The identity of a
         sign-in is returned unchanged: an attacker with the browser's cookie may have bound a key of
         their own to it.
         """
         if identity.sign_in is not None:
             return identity
-        return replace(identity, present_at=self._now())
+        return replace(identity, user_verified_at=self._now())
 
     def restore(self, packed: str) -> Identity | Denial:
         """Return the identity of a session that outlived its worker (`authn.packed_identity`)."""

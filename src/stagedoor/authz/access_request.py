@@ -78,7 +78,7 @@ def check_decider(
         return NOT_YOURS
     if request.user == identity.name:
         return Denial(Reason.NO_GRANT, explain_own(request))
-    if not _is_present_person(identity):
+    if not _is_signed_in_person(identity):
         return Denial(
             Reason.NO_GRANT,
             "only a person who has signed in decides: sign in on the WebShell's page or with stagedoor login",
@@ -101,6 +101,6 @@ def check_fresh(
     )
 
 
-def _is_present_person(identity: Identity) -> bool:
+def _is_signed_in_person(identity: Identity) -> bool:
     """Return whether a person signed in. Tokens, plain keys and jobs' tokens may be used by programs."""
-    return identity.is_person or (identity.scopes is None and identity.present_at is not None)
+    return identity.is_person or (identity.scopes is None and identity.user_verified_at is not None)

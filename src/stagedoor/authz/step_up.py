@@ -76,7 +76,7 @@ def has_fresh_proof(policy: Policy, identity: Identity, since: float) -> bool:
 
     The proof is that of the sign-in, or of the security key that opened the connection.
     """
-    proofs = [identity.present_at]
+    proofs = [identity.user_verified_at]
     if identity.sign_in is not None:
         proofs.append(policy.stepped_up.get(identity.sign_in.id))
     return any(proved_at is not None and proved_at > since for proved_at in proofs)

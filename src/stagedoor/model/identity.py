@@ -54,10 +54,10 @@ class Identity:
 
     The remaining fields do not count when identities are compared. `password_hash` is the hash that the
     password was verified against, None for other methods: when the password is changed, everything opened
-    with the old one ends. `sign_in` is None for a user who presents a credential each time. `present_at` is
-    when the credential itself proved a person's presence (a security key that asked for a PIN or a
-    fingerprint), in seconds since the epoch; None if it proves none. `token_ends_at` is when the token ends,
-    None for a token without end and for other methods.
+    with the old one ends. `sign_in` is None for a user who presents a credential each time.
+    `user_verified_at` is when a security key last verified its user by a PIN or a fingerprint, in seconds
+    since the epoch; None for other credentials, and for a touch alone. `token_ends_at` is when the token
+    ends, None for a token without end and for other methods.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Identity:
     scopes: tuple[str, ...] | None = None
     password_hash: str | None = field(default=None, repr=False, compare=False)
     sign_in: SignIn | None = field(default=None, compare=False)
-    present_at: float | None = field(default=None, compare=False)
+    user_verified_at: float | None = field(default=None, compare=False)
     token_ends_at: float | None = field(default=None, compare=False)
 
     @property

@@ -55,12 +55,12 @@ class AccessControl:
             lambda: self.authenticator.authenticate(credential, source)
         )
 
-    def mark_present(self, identity: Identity) -> Identity:
-        """Return `identity` marked as present now, because its security key asked for a PIN or a fingerprint.
+    def mark_user_verified(self, identity: Identity) -> Identity:
+        """Return `identity` as one whose user was verified just now, by a PIN or a fingerprint.
 
-        The listener has verified the key's signature, which says so.
+        The flags in the security key's signature say so, and the listener has verified the signature.
         """
-        return self.authenticator.mark_present(identity)
+        return self.authenticator.mark_user_verified(identity)
 
     def check_still_valid(self, credential: Credential, identity: Identity) -> Denial | None:
         """Return why an authenticated connection must end now, or None if it may stay."""

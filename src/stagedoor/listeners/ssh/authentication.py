@@ -7,8 +7,8 @@ from stagedoor.listeners.ssh.bounds import BoundedConnection
 from stagedoor.listeners.ssh.context import ListenerContext
 from stagedoor.listeners.ssh.credentials import (
     VerifiedCredential,
-    has_asked_person,
     is_signed_by_owner,
+    is_user_verified,
     read_offered_key,
 )
 from stagedoor.listeners.ssh.options import MAX_AUTH_TRIES
@@ -116,8 +116,8 @@ class SshAuthentication:
         if isinstance(verdict, Denial):
             self._pending_key.hold(offered, self._client)
             return False
-        if has_asked_person(signature):
-            verdict = self._context.flow.mark_present(verdict)
+        if is_user_verified(signature):
+            verdict = self._context.flow.mark_user_verified(verdict)
         self._proof = VerifiedCredential(verdict, name, offered.credential, offered)
         return True
 

@@ -101,13 +101,14 @@ def is_signed_by_owner(shown: ClientKey, message: bytes, signature: bytes) -> bo
         return False
     wants_pin = certificate is not None and VERIFY_REQUIRED in certificate.critical_options
     # As in sshd(8), the option applies to security keys only.
-    return not wants_pin or not _is_security_key(signature) or has_asked_person(signature)
+    return not wants_pin or not _is_security_key(signature) or is_user_verified(signature)
 
 
-def has_asked_person(signature: bytes) -> bool:
-    """Return whether a security key asked for a PIN or a fingerprint for this verified signature.
+def is_user_verified(signature: bytes) -> bool:
+    """Return whether a security key verified its user, by a PIN or a fingerprint, for this signature.
 
-    The flags are signed too. PROTOCOL.u2f: string algorithm, string signature, byte flags, uint32 counter.
+    The caller has verified the signature, which includes the flags. PROTOCOL.u2f: string algorithm, string
+    signature, byte flags, uint32 counter.
     """
     if not _is_security_key(signature):
         return False
