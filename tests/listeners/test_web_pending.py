@@ -24,8 +24,8 @@ def test_one_that_speaks_counts_among_those_that_speak_and_one_that_has_proved_i
     all_of_them.mark_spoken(connections[5], "192.0.2.1", is_tls=True)
     counts = (len(all_of_them.silent), len(all_of_them.plain), len(all_of_them.tls))
     assert counts == (6, 1, 1)
-    connections[4].prove()
-    connections[5].prove()
+    connections[4].mark_authenticated()
+    connections[5].mark_authenticated()
     assert (len(all_of_them.silent), len(all_of_them.plain), len(all_of_them.tls)) == (6, 0, 0)
     all_of_them.leave(connections[4])
 

@@ -20,7 +20,7 @@ def make_opened_event(opened: Opened, instance: str) -> Event:
     """Return the event of a session that begins."""
     grant, shell = opened.ready.grant, opened.ready.shell
     fields: EventFields = {
-        **_proof(grant),
+        **_grant(grant),
         "shell": f"{shell.host}:{shell.port}",
         **({} if grant.request is None else {"request": grant.request}),
         **_guest(grant),
@@ -31,7 +31,7 @@ def make_opened_event(opened: Opened, instance: str) -> Event:
 def make_resumed_event(opened: Opened, earlier: ResumedSession, instance: str, now: float) -> Event:
     """Return the event of a session that goes on because its client came back or a worker adopted it."""
     if not earlier.is_adopted:
-        back: EventFields = {**_proof(opened.ready.grant), "away_s": round(earlier.away_s, 3)}
+        back: EventFields = {**_grant(opened.ready.grant), "away_s": round(earlier.away_s, 3)}
         return _session_event(EventKind.SESSION_RESUMED, opened, back, instance, now)
     fields: EventFields = {
         "sent": opened.before.sent,
@@ -86,7 +86,7 @@ def _session_event(
     )
 
 
-def _proof(grant: Grant) -> EventFields:
+def _grant(grant: Grant) -> EventFields:
     """Return the fields that say by which credential and grant a user entered."""
     return {
         "method": grant.identity.method.value,

@@ -1,4 +1,4 @@
-"""The rules for entering apps, and grants, which prove that a rule matched."""
+"""The rules for entering apps, and grants, each made because a rule matched."""
 
 from dataclasses import dataclass, field
 
@@ -72,7 +72,7 @@ Claim = Target | SharedTerminal | WatchedTerminal
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """The proof that `identity` may enter `target` now. Made by `authz.decide` and `authz.guest` only.
+    """The right of `identity` to enter `target` now. Made by `authz.decide` and `authz.guest` only.
 
     `rule_id` is the rule that permits it, and `expires_at` the grant's own end in seconds since the epoch. A
     grant with a `guest` gives no right to enter the shell, only access to that guest's terminal.

@@ -1,7 +1,7 @@
-"""A login from open to close, as the proofs that each step of the flow passes to the next.
+"""A login from open to close, as the values that each step of the flow passes to the next.
 
-Each proof contains the one before it, so no step can be called before the earlier ones: `Identity` →
-`Grant` → `Ready` → `Opened` → the relay → `Ended`.
+Only its own step makes a value. Each value contains the one before it, so no step can be called before the
+earlier ones: `Identity` → `Grant` → `Ready` → `Opened` → the relay → `Ended`.
 """
 
 from enum import StrEnum
@@ -71,7 +71,7 @@ def explain_cancellation(error: BaseException) -> str:
 
 
 class Ready(Struct, frozen=True):
-    """The proof that the shell of a grant is running. Made by the flow from `ensure` only."""
+    """The shell of a grant, which is running. Made by the flow from `ensure` only."""
 
     grant: Grant
     shell: Shell
@@ -95,7 +95,7 @@ NOTHING_MOVED = Counts()
 
 
 class Opened(Struct, frozen=True):
-    """The proof that the audit durably records the session. Made by `audit` only.
+    """A session that the audit durably records. Made by `audit` only.
 
     `before` are the bytes of a session that goes on over another connection.
     """

@@ -39,7 +39,7 @@ class SshAuthentication:
         self._source = source
         self._client = client
         self._on_wait = on_wait
-        self._proof: VerifiedCredential | None = None
+        self._verified: VerifiedCredential | None = None
         """The credential that was verified last."""
         self._tries = 0
         self._explained_password = False
@@ -82,11 +82,11 @@ class SshAuthentication:
         # Clients try `none` first, to get the list of methods (RFC 4252 §5.2).
         return self._tries > MAX_AUTH_TRIES + 1
 
-    def take_proof(self) -> VerifiedCredential:
+    def take_verified_credential(self) -> VerifiedCredential:
         """Return the credential that has logged the client in."""
-        assert self._proof is not None, "asyncssh accepts only credentials that we have verified"
+        assert self._verified is not None, "asyncssh accepts only credentials that we have verified"
         self._refused.clear()
-        return self._proof
+        return self._verified
 
     def end(self) -> None:
         """Record the refused keys of a connection that is closed, unless the client had logged in."""
@@ -118,7 +118,7 @@ class SshAuthentication:
             return False
         if is_user_verified(signature):
             verdict = self._context.flow.mark_user_verified(verdict)
-        self._proof = VerifiedCredential(verdict, name, offered.credential, offered)
+        self._verified = VerifiedCredential(verdict, name, offered.credential, offered)
         return True
 
     async def _sign_in(self, name: str) -> bool:
@@ -131,7 +131,7 @@ class SshAuthentication:
         if isinstance(verdict, Denial):
             self._client.hang_up(verdict.line)
             return self._refuse(verdict.message)
-        self._proof = VerifiedCredential(verdict, name, proved.credential, proved)
+        self._verified = VerifiedCredential(verdict, name, proved.credential, proved)
         return True
 
     async def _check_password(self, name: str, password: str) -> bool:
@@ -145,7 +145,7 @@ class SshAuthentication:
             by_token = await authenticate(credential, self._source)
             verdict = verdict if isinstance(by_token, Denial) else by_token
         if not isinstance(verdict, Denial):
-            self._proof = VerifiedCredential(verdict, name, credential)
+            self._verified = VerifiedCredential(verdict, name, credential)
             return True
         self._hang_up_if_down(verdict)
         if verdict.reason is Reason.CREDENTIAL_WRONG and is_login:

@@ -40,7 +40,7 @@ class ChannelRouter(asyncssh.SSHServer):
         )
         self._context = context
         self._jumps = Jumps(context, source, connection)
-        self._proof: VerifiedCredential | None = None
+        self._verified: VerifiedCredential | None = None
         self._login: SshLogin | None = None
         self._direct: DirectDriver | None = None
         """Set by a login with the name of an app."""
@@ -62,13 +62,13 @@ class ChannelRouter(asyncssh.SSHServer):
 
     def auth_completed(self) -> None:
         """Begin the login of the identity that was verified."""
-        self._proof = proof = self.authentication.take_proof()
-        key, identity, connection = proof.key, proof.identity, self.connection
+        self._verified = verified = self.authentication.take_verified_credential()
+        key, identity, connection = verified.key, verified.identity, self.connection
         here, port = connection.get_extra_info("sockname", ("gateway", SSH_PORT))[:2]
         self._login = login = SshLogin(
             identity=identity,
-            login_name=proof.name,
-            target=None if proof.name == identity.name else parse_login(proof.name),
+            login_name=verified.name,
+            target=None if verified.name == identity.name else parse_login(verified.name),
             source=self.source,
             flow=self._context.flow,
             address=(str(here), int(port)),
@@ -158,9 +158,11 @@ class ChannelRouter(asyncssh.SSHServer):
 
     def review(self) -> None:
         """Hang up if the login is no longer allowed, or the gateway drains and no channel is open."""
-        if self._proof is None or self.connection.is_leaving:
+        if self._verified is None or self.connection.is_leaving:
             return
-        denial = self._context.flow.check_still_valid(self._proof.credential, self._proof.identity)
+        denial = self._context.flow.check_still_valid(
+            self._verified.credential, self._verified.identity
+        )
         if denial is not None:
             self._revoke(denial)
         elif self._is_draining and not self.connection.channel_count:

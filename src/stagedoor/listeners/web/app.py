@@ -146,12 +146,12 @@ class WebApp:
             if denial is not None:
                 return denial
             owner = await self._passes.check_session(cookie)
-            return self.guard.accept_proof(request, owner)
+            return self.guard.note_authentication(request, owner)
         credential = parse_credential(header.encode("latin-1"))
         if isinstance(credential, Denial):
             return credential
         identity = await self.guard.flow.authenticate(credential, source)
-        return self.guard.accept_proof(request, identity)
+        return self.guard.note_authentication(request, identity)
 
 
 def _list_pages(guard: RequestGuard, pages: Pages, services: WebServices) -> list[BaseRoute]:

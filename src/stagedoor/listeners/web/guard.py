@@ -20,7 +20,7 @@ from stagedoor.settings.logo import Logo
 from stagedoor.wire.http.fields import is_known, is_loopback, is_named, parse_last_forwarded
 from stagedoor.wire.target import parse_login
 
-_Proof = TypeVar("_Proof")
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,16 +129,18 @@ class RequestGuard:
             or self._misnamed(connection)
         )
 
-    def accept_proof(self, connection: HTTPConnection, proof: _Proof | Denial) -> _Proof | Denial:
-        """Return `proof`. Unless it is a Denial, stop counting the connection as unauthenticated.
+    def note_authentication(
+        self, connection: HTTPConnection, result: _Result | Denial
+    ) -> _Result | Denial:
+        """Return `result`. Unless it is a Denial, stop counting the connection as unauthenticated.
 
         Pages are in the language that their user has chosen; programs name one in the request.
         """
-        if not isinstance(proof, Denial):
-            connection.scope["state"]["connection"].prove()
-        if isinstance(proof, Identity) and "authorization" not in connection.headers:
-            use_language(self.flow.find_language(proof))
-        return proof
+        if not isinstance(result, Denial):
+            connection.scope["state"]["connection"].mark_authenticated()
+        if isinstance(result, Identity) and "authorization" not in connection.headers:
+            use_language(self.flow.find_language(result))
+        return result
 
     async def check_password(
         self, connection: HTTPConnection, identity: Identity, password: str

@@ -169,7 +169,7 @@ class LoginApi:
             # The client may use its new key at once, so the local shells must know the sign-in first.
             policy = self._guard.flow.policy
             await policy.read_newer_than(policy.version)
-        self._guard.accept_proof(request, True)
+        self._guard.note_authentication(request, True)
         answer: dict[str, object] = {
             "state": "logged-in",
             "user": login.user,

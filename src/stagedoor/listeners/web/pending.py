@@ -39,7 +39,7 @@ class PendingConnection:
         self.source = source
         self.owner.move(self, counted_as)
 
-    def prove(self) -> None:
+    def mark_authenticated(self) -> None:
         """Stop counting the connection. Its client has authenticated, and may now read slowly."""
         self.owner.leave(self)
         if self.peer is not None:

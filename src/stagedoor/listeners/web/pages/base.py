@@ -104,7 +104,7 @@ class Pages:
         valid = None if secret is None else await self._passes.find_session(secret)
         if isinstance(valid, tuple):
             session, identity = valid
-            self._guard.accept_proof(request, identity)
+            self._guard.note_authentication(request, identity)
             await self._passes.use_session(session)
             return identity
         if valid is not None and valid.reason is not Reason.CREDENTIAL_WRONG:

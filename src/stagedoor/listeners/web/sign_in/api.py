@@ -41,7 +41,7 @@ class SignInApi:
             return secret
         if secret is None:
             return _over("you are not signed in in this browser; sign in again")
-        valid = self._guard.accept_proof(request, await self._passes.find_session(secret))
+        valid = self._guard.note_authentication(request, await self._passes.find_session(secret))
         if isinstance(valid, Denial):
             return _over(valid.line) if valid.reason is Reason.CREDENTIAL_WRONG else valid
         session, identity = valid

@@ -96,7 +96,7 @@ class SingleSignOnRoutes:
         else:
             denial = await self._sign_ins.log_out(fields.get("logout_token", ""), source)
         if denial is None:
-            self._guard.accept_proof(request, True)
+            self._guard.note_authentication(request, True)
             return Response()
         self._guard.deny(request, denial)
         error = {"error": "invalid_request", "error_description": denial.line}

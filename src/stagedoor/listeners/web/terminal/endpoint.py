@@ -116,7 +116,9 @@ class TerminalEndpoint:
         except TerminalError as error:
             await self._turn_away(wire, NoticeKind.FAULT, str(error))
             return
-        ticket = self._guard.accept_proof(socket, await self._passes.use_ticket(hello.ticket))
+        ticket = self._guard.note_authentication(
+            socket, await self._passes.use_ticket(hello.ticket)
+        )
         if isinstance(ticket, Denial):
             self._guard.deny(socket, ticket)
             await self._turn_away(wire, NoticeKind.DENIED, ticket.line)

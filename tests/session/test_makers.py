@@ -1,4 +1,4 @@
-"""The modules that may make the proofs of the flow, read off the syntax tree of the whole package.
+"""The modules that may make the values of the flow, read off the syntax tree of the whole package.
 
 A listener that could make a grant, or reach a stage past the flow, could start in the middle.
 """
@@ -18,7 +18,7 @@ MAKERS = {
     "Entered": ("session/flow.py",),
     "ShellSession": ("upstream/session.py",),
 }
-"""Each proof, and the packages or modules that may make one."""
+"""Each value, and the packages or modules that may make one."""
 STAGES = {"authenticator", "authoriser", "shells", "ledger", "connector", "registry"}
 """Fields of `Flow` that no other module may reach through a flow."""
 
@@ -32,7 +32,7 @@ def tree(module: str) -> ast.Module:
 
 
 def made(root: ast.AST) -> Iterator[str]:
-    """Yield the names of the proofs that are made, under whatever name they were imported."""
+    """Yield the names of the values that are made, under whatever name they were imported."""
     names = {name: name for name in MAKERS}
     for node in ast.walk(root):
         if isinstance(node, ast.ImportFrom):
@@ -60,7 +60,7 @@ def reached(root: ast.AST) -> Iterator[str]:
                 yield ast.unparse(node)
 
 
-def test_proofs_are_made_where_they_are_proven() -> None:
+def test_each_value_is_made_by_its_own_stage_only() -> None:
     strangers = [
         (module, name)
         for module in modules()
