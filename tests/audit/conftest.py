@@ -26,7 +26,9 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
 
 @pytest.fixture
 def ledger(disk: Disk) -> Iterator[AuditLedger]:
-    made = AuditLedger(disk, "worker-1", retry_s=(0.01, 0.02), linger_s=0.01, open_timeout_s=10)
+    made = AuditLedger(
+        disk, "worker-1", retry_s=(0.01, 0.02), group_commit_s=0.01, open_timeout_s=10
+    )
     made.start()
     yield made
     disk.recover()

@@ -45,7 +45,7 @@ def test_every_session_is_closed_exactly_once(
 ) -> None:
     with TemporaryDirectory() as folder:
         disk = FaultyDisk(Path(folder) / "disk" / "stagedoor.db", list(faults))
-        ledger = AuditLedger(disk, "w", retry_s=(0.001, 0.002), linger_s=0.001)
+        ledger = AuditLedger(disk, "w", retry_s=(0.001, 0.002), group_commit_s=0.001)
         ledger.start()
         asyncio.run(play(ledger, steps, chance))
         assert ledger.stop(20) == 0

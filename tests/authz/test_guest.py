@@ -7,7 +7,7 @@ import pytest
 
 from stagedoor.authz.authoriser import Authoriser
 from stagedoor.authz.decide import authorise
-from stagedoor.authz.guest import OVER, authorise_share, authorise_watching, judge_again
+from stagedoor.authz.guest import SHARE_OVER, authorise_share, authorise_watching, judge_again
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Grant, GrantRule, Guest
 from stagedoor.model.identity import Identity, Method, SignIn
@@ -116,8 +116,8 @@ def test_a_share_made_by_a_token_ends_with_it_and_with_its_scopes() -> None:
 
 
 def test_an_unknown_share_is_refused_as_one_that_has_ended() -> None:
-    assert authorise_share(policy(), GUEST, "nothing", NOW) == OVER
-    assert authorise_share(policy(), GUEST, "s1", NOW + 3600) == OVER
+    assert authorise_share(policy(), GUEST, "nothing", NOW) == SHARE_OVER
+    assert authorise_share(policy(), GUEST, "s1", NOW + 3600) == SHARE_OVER
 
 
 def test_a_credential_for_another_app_watches_nothing_here() -> None:

@@ -3,9 +3,10 @@
 import threading
 from collections.abc import Callable
 
+from stagedoor.model.farewell import FAREWELL_S
 from stagedoor.model.session import End
 from stagedoor.model.target import Target
-from stagedoor.wire.ssh.preface import PARTING_S, SshPreface
+from stagedoor.wire.ssh.preface import SshPreface
 from tests.net.peers import PATIENCE_S, Peer
 from tests.relay.harness import RelayHarness, Run
 
@@ -68,7 +69,7 @@ def test_one_that_stays_is_closed_in_the_end(make_harness: Callable[..., RelayHa
     harness = make_harness(clock=lambda: now[0])
     run = refused(harness, Peer.half_close)
     harness.check_idle()  # it has looked at the clock
-    now[0] += PARTING_S - 0.1
+    now[0] += FAREWELL_S - 0.1
     harness.check_idle()
     assert run.ends.empty()
     now[0] += 0.2

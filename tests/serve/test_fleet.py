@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stagedoor.model.session import STOPPING
 from stagedoor.serve.supervisor import fleet
 from stagedoor.serve.supervisor.control import Close, Drain, DrainReport, Failed, Up
 from stagedoor.serve.supervisor.fleet import (
@@ -13,7 +14,6 @@ from stagedoor.serve.supervisor.fleet import (
     RETIRE_S,
     SHUT_TIMEOUT_S,
     START_TIMEOUT_S,
-    STOPPING,
     Fleet,
 )
 from stagedoor.serve.supervisor.fleet_events import (

@@ -38,10 +38,10 @@ from stagedoor.listeners.ssh.direct.events import (
     StartReport,
     WaitTimeout,
 )
-from stagedoor.listeners.ssh.direct.login import HUNG_UP, STOPPING, DirectLogin
+from stagedoor.listeners.ssh.direct.login import HUNG_UP, DirectLogin
 from stagedoor.model.certificate import EVERYTHING, PTY
 from stagedoor.model.permission import Permission, deny_permission
-from stagedoor.model.session import End
+from stagedoor.model.session import CONNECT_AGAIN, End
 from stagedoor.model.shell import ProgressStep
 from stagedoor.model.target import Target
 from stagedoor.recording.channel_audit import ChannelRequest
@@ -313,8 +313,8 @@ STORIES: dict[str, Story] = {
         *running(SHELL),
         (program(2), [StartChannel(1, program(2), True)]),
         (GatewayDrains("finish"), [SendLine(1, "finish")]),
-        (program(3), refused(3, STOPPING)),
-        (forward(4), [AnswerRequest(4, STOPPING), ReleaseChannel(4)]),
+        (program(3), refused(3, CONNECT_AGAIN)),
+        (forward(4), [AnswerRequest(4, CONNECT_AGAIN), ReleaseChannel(4)]),
     ],
     "a terminal that waits is shown the reason, later steps at once": [
         (program(1, SHELL), [EnterShell(1)]),

@@ -238,7 +238,7 @@ async def test_all_tunnels_of_an_owner_share_a_login(world: World) -> None:
 
 
 async def test_a_login_without_a_tunnel_ends(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shell_endpoint, "LINGER_S", 0.05)
+    monkeypatch.setattr(shell_endpoint, "KEEP_UNUSED_S", 0.05)
     tunnel = await world.tunnel()
     tunnel.control.forget(tunnel.number)
     async with asyncio.timeout(BOUND_S):

@@ -26,6 +26,7 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import StoreError
 from stagedoor.model.event import Event, EventFields, EventKind
 from stagedoor.model.session import (
+    STOPPING,
     AccessMethod,
     Counts,
     Ended,
@@ -40,7 +41,7 @@ from stagedoor.model.target import Target
 OPEN_TIMEOUT_S = 5.0
 """The longest that a login waits for the disk before it is refused."""
 
-LINGER_S = 0.1
+GROUP_COMMIT_S = 0.1
 """The longest that a close or a denial waits for others to share its fsync with."""
 
 RETRY_S = (0.1, 2.0)
@@ -86,7 +87,7 @@ class AuditLedger:
         clock: Callable[[], float] = time.time,
         on_problem: Callable[[str | None], None] = lambda problem: None,
         open_timeout_s: float = OPEN_TIMEOUT_S,
-        linger_s: float = LINGER_S,
+        group_commit_s: float = GROUP_COMMIT_S,
         retry_s: tuple[float, float] = RETRY_S,
     ) -> None:
         """Make a ledger, to be started with `start`.
@@ -98,7 +99,7 @@ class AuditLedger:
         self._instance = instance
         self._clock = clock
         self._on_problem = on_problem
-        self._linger_s = linger_s
+        self._group_commit_s = group_commit_s
         self._retry_s = retry_s
         self._lock = threading.Condition(threading.Lock())
         self._pending = PendingEvents(instance)
@@ -160,7 +161,7 @@ class AuditLedger:
         opening = Opening(opened, asyncio.get_running_loop().create_future(), earlier=earlier)
         with self._lock:
             if self._stopping:
-                return _unavailable("the gateway is stopping")
+                return _unavailable(STOPPING)
             if self._problem is not None:
                 return _unavailable(self._public)
             if self._refusal is not None:
@@ -246,7 +247,7 @@ class AuditLedger:
 
     def _schedule_write(self) -> None:
         if self._pending.due_at == math.inf:
-            self._pending.due_at = time.monotonic() + self._linger_s
+            self._pending.due_at = time.monotonic() + self._group_commit_s
             if self._wakes_at > self._pending.due_at:
                 self._lock.notify_all()
 
@@ -292,7 +293,7 @@ class AuditLedger:
         with self._lock:
             # After a write the thread checks once more without a notification, because closes follow logins,
             # and waking it for each of them would cost more than writing it.
-            at_first_s: float | None = self._linger_s
+            at_first_s: float | None = self._group_commit_s
             while not self._ended:
                 now, flushing = time.monotonic(), self._flushing > 0
                 wait_s = self._pending.wait_s(

@@ -29,7 +29,7 @@ from stagedoor.model.webpass import hash_password_mark
 
 RECORDED = frozenset({Permission.RECORD})
 """The only permission that a guest's grant may have."""
-OVER = Denial(
+SHARE_OVER = Denial(
     Reason.NO_GRANT,
     "this share has ended; ask the person who shared the terminal for a new link",
 )
@@ -50,7 +50,7 @@ def authorise_share(
         return until
     share = policy.shares.get(share_id)
     if share is None or share.expires_at <= now:
-        return OVER
+        return SHARE_OVER
     host = identify_host(policy, share)
     basis = (
         host
@@ -145,7 +145,7 @@ def identify_host(policy: Policy, share: Share) -> Identity | Denial:
     if user is None or (
         by_password and hash_password_mark(user.password_hash) != share.password_mark
     ):
-        return OVER
+        return SHARE_OVER
     return Identity(
         user.name,
         user.groups,

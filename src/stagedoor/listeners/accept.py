@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.farewell import REFUSAL_S
 from stagedoor.model.source import Network, Source, find_source_network, is_within
 from stagedoor.model.units import KIB
 from stagedoor.net import aio
@@ -18,8 +19,6 @@ from stagedoor.wire.proxyproto import parse
 READ_BYTES = 16 * KIB
 TLS_HANDSHAKE = b"\x16"
 """The first byte of TLS: the content type of its first record (RFC 8446 §5.1)."""
-LINGER_S = 1.0
-"""How long a refused client has to read the reason before its connection is closed."""
 LINGER_BYTES = 64 * KIB
 
 
@@ -110,6 +109,6 @@ async def send_and_linger(stream: Stream, answer: bytes) -> None:
     stream.shutdown_write()
     left = LINGER_BYTES
     with suppress(TimeoutError):
-        async with asyncio.timeout(LINGER_S):
+        async with asyncio.timeout(REFUSAL_S):
             while left > 0 and (received := await aio.read(stream, READ_BYTES)):
                 left -= len(received)

@@ -23,7 +23,7 @@ PENDING_S = 180.0
 """The time in which a login has to be approved."""
 TRIES = 5
 """The number of attempts at the letters."""
-OVER = "this login is over or was never begun here; run stagedoor login again"
+LOGIN_OVER = "this login is over or was never begun here; run stagedoor login again"
 
 
 class LoginState(StrEnum):
@@ -74,7 +74,7 @@ class PendingLogin:
 def deny(login: PendingLogin, now: float) -> PendingLogin:
     """Return `login` as denied by the user. Raises RefusedError if it is over."""
     if login.find_state(now) not in (LoginState.WAITING, LoginState.APPROVED):
-        raise RefusedError(OVER)
+        raise RefusedError(LOGIN_OVER)
     return replace(login, state=LoginState.DENIED)
 
 
@@ -119,7 +119,7 @@ def approve_by_code(
     if login.port is None or login.challenge is None:
         raise RefusedError("type the letters that the terminal shows")
     if login.sign_in not in (None, sign_in):
-        raise RefusedError(OVER)
+        raise RefusedError(LOGIN_OVER)
     return replace(
         login,
         state=LoginState.APPROVED,
@@ -135,7 +135,7 @@ def _require_open(login: PendingLogin, now: float, user: str) -> None:
     if state is not LoginState.WAITING and (
         state is not LoginState.APPROVED or login.code_hash is None
     ):
-        raise RefusedError(OVER)
+        raise RefusedError(LOGIN_OVER)
     if login.wanted_user not in (None, user):
         raise RefusedError(f"this login is for another user than you, {user!r}; log in as yourself")
 

@@ -12,7 +12,7 @@ from stagedoor.model.letters import hash_letters
 from stagedoor.model.pending_login import PENDING_S as PENDING_S
 from stagedoor.model.pending_login import TRIES
 
-OVER = "nothing waits for a confirmation here any more; connect again"
+STEP_UP_OVER = "nothing waits for a confirmation here any more; connect again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,6 @@ def try_letters(step_up: PendingStepUp, letters: str) -> tuple[bool, PendingStep
     Raises RefusedError if no try is left.
     """
     if step_up.tries_left <= 0:
-        raise RefusedError(OVER)
+        raise RefusedError(STEP_UP_OVER)
     right = hmac.compare_digest(hash_letters(step_up.id, letters), step_up.letters_hash)
     return right, step_up if right else replace(step_up, tries_left=step_up.tries_left - 1)

@@ -63,6 +63,9 @@ class End(StrEnum):
 
 HUNG_UP = "the developer's side hung up"
 STOPPED = "the gateway stopped"
+STOPPING = "the gateway is stopping"
+CONNECT_AGAIN = "the gateway is stopping or was reloaded; connect again"
+"""The refusal of a draining gateway. A new connection reaches the next worker or another gateway."""
 
 
 def explain_cancellation(error: BaseException) -> str:

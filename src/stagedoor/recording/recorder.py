@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from stagedoor.model.errors import StagedoorError
-from stagedoor.model.session import Opened
+from stagedoor.model.session import STOPPING, Opened
 from stagedoor.model.units import KIB, MIB
 from stagedoor.recording.asciicast_file import AsciicastFile, Seal
 from stagedoor.recording.folder import SUFFIX, RecordingFolder
@@ -173,7 +173,7 @@ class Recorder:
         recording = Recording(self, opened, name, header, on_room, on_failure)
         with self._lock:
             if self._stopping:
-                raise RecordingError("the gateway is stopping")
+                raise RecordingError(STOPPING)
             self._begins.append(recording)
             self._recordings[recording] = None
             self._lock.notify_all()

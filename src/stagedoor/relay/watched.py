@@ -12,13 +12,13 @@ from collections import deque
 from collections.abc import Callable
 
 from stagedoor.model.denial import Denial
+from stagedoor.model.farewell import FAREWELL_S
 from stagedoor.model.session import End, Ended
 from stagedoor.relay.poller import Poller
 from stagedoor.relay.pump import Pump, push, refuse, shutdown_sink
 from stagedoor.relay.splice import Splice
 from stagedoor.relay.state import Side, Stage, judge_failure
 from stagedoor.relay.tunnel import Direction, SinkError, SourceError, Tunnel
-from stagedoor.wire.ssh.preface import PARTING_S
 
 log = logging.getLogger(__name__)
 
@@ -194,7 +194,7 @@ class WatchedTunnels:
         to_downstream.source_fd = -1
         tunnel.is_spliced = False
         to_downstream.stage = _SHUT  # downstream may still hold a part of the explanation
-        self.refusing.append((self._clock() + PARTING_S, tunnel))
+        self.refusing.append((self._clock() + FAREWELL_S, tunnel))
         self.pump(to_downstream)
         self.pump(tunnel.to_upstream)
 

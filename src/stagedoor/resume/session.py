@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from stagedoor.holder.event_poller import READ, WRITE, EventPoller
+from stagedoor.model.farewell import FAREWELL_S
 from stagedoor.resume.messages import CLOSED, LOST
 from stagedoor.wire.ssh.preface import SshPreface
 from stagedoor.wire.tunnel.frames import StreamError
@@ -16,8 +17,6 @@ _BUFFER = memoryview(bytearray(_READ_BYTES))
 """The buffer of all sessions for reading. Each copies its bytes before the next read."""
 _TURNS = 8
 """How many frames a session sends before the others get their turn."""
-END_S = 5.0
-"""How long a client may take to read an END."""
 LAST_BYTES_S = 10.0
 """How long the last bytes of an sshd that has hung up wait for a client that is away."""
 
@@ -72,7 +71,7 @@ class Session:
     def end(self, code: int, why: str, now: float) -> None:
         """Hang up on the sshd, and send END to a client that is connected."""
         if self._ending is None and not self.is_over:
-            self._ending, self._end_by = (code, why), now + END_S
+            self._ending, self._end_by = (code, why), now + FAREWELL_S
             self._stream.end(code, why.encode()[:500])
             self._is_deaf = self._has_hung_up = True
             self.pump(now)

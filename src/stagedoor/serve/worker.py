@@ -13,7 +13,7 @@ import anyio.abc
 import structlog
 
 from stagedoor.model.errors import StagedoorError, StoreError
-from stagedoor.model.session import End
+from stagedoor.model.session import STOPPING, End
 from stagedoor.serve import log
 from stagedoor.serve.compose import Gateway
 from stagedoor.serve.metrics.definitions import LAG
@@ -159,7 +159,7 @@ class Worker:
         return len(gateway.registry) + unanswered
 
     async def _close_all(self) -> None:
-        self._gateway.registry.end_all(End.DRAINED, "the gateway is stopping")
+        self._gateway.registry.end_all(End.DRAINED, STOPPING)
         with suppress(TimeoutError):
             async with asyncio.timeout(END_WITHIN_S):
                 # The relay's thread empties the registry, and cannot set an event of this loop.

@@ -21,7 +21,7 @@ from stagedoor.store.sign_in import identities, passes
 
 MAX_LIFETIME_S = 14 * DAY_S
 """The longest validity of an invitation, which stays in the user's mail that long."""
-_OVER = Denial.with_fix(
+_INVITATION_OVER = Denial.with_fix(
     Reason.CREDENTIAL_WRONG,
     "this invitation was used, replaced by a later one, or its time is over",
     "an administrator makes another: stagedoor user invite NAME",
@@ -109,7 +109,7 @@ def find_invited_user(database: Database, secret: str, now: float) -> str | Deni
     """
     invitation = passes.find(database, Invitation, secret)
     if invitation is None or invitation.expires_at <= now:
-        return _OVER
+        return _INVITATION_OVER
     return invitation.name
 
 
@@ -129,7 +129,7 @@ def accept(service: admin.AdminService, name: str, secret: str, password: str) -
             or invitation.expires_at <= service.clock()
             or invitation.password_mark != hash_password_mark(user.password_hash)
         ):
-            raise RefusedError(_OVER.line)
+            raise RefusedError(_INVITATION_OVER.line)
         people.set_password(change.transaction, name, password_hash)
         change.fields |= {"user": name, "password": True, "invitation": True}
     return User(name, user.groups, password_hash)

@@ -18,7 +18,7 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.identity import Identity
 from stagedoor.model.passkey import Challenge, ChallengeKind, PasskeyRecord, RelyingParty
-from stagedoor.model.pending_step_up import OVER, PendingStepUp, is_open
+from stagedoor.model.pending_step_up import STEP_UP_OVER, PendingStepUp, is_open
 from stagedoor.model.source import Source
 from stagedoor.signin.passkey_challenges import (
     create_challenge,
@@ -116,7 +116,7 @@ class PasskeyChecks:
             return answered.sign_in
         waiting = step_ups.find(transaction, answered.step_up)
         if waiting is None or not is_open(waiting, answered.user or "", self._context.now()):
-            raise RefusedError(OVER)
+            raise RefusedError(STEP_UP_OVER)
         return waiting.sign_in
 
     def _report_clone(

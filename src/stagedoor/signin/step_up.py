@@ -15,7 +15,13 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.letters import choose_letters, hash_letters, show_letters
-from stagedoor.model.pending_step_up import OVER, PENDING_S, PendingStepUp, is_open, try_letters
+from stagedoor.model.pending_step_up import (
+    PENDING_S,
+    STEP_UP_OVER,
+    PendingStepUp,
+    is_open,
+    try_letters,
+)
 from stagedoor.model.source import Source, find_source_network
 from stagedoor.model.target import Target
 from stagedoor.model.units import MINUTE_S
@@ -120,7 +126,7 @@ class StepUpService:
             isinstance(step_up, PendingStepUp)
             and not is_open(step_up, identity.name, self._context.now())
         ):
-            return Denial(Reason.NO_APP, OVER)
+            return Denial(Reason.NO_APP, STEP_UP_OVER)
         return step_up
 
     async def may_use_password(self, identity: Identity) -> bool:
@@ -154,7 +160,7 @@ class StepUpService:
         with self._context.database.read() as transaction:
             step_up = step_ups.find(transaction, id_)
         if step_up is None or not is_open(step_up, identity.name, self._context.now()):
-            raise RefusedError(OVER)
+            raise RefusedError(STEP_UP_OVER)
         is_right, after = try_letters(step_up, letters)
         if is_right:
             return step_up

@@ -39,7 +39,7 @@ _WINDOWS = (91, 93)
 """The messages that grant a window (RFC 4254 §5.1, §5.2)."""
 
 
-SAID_CHARS = 200
+MAX_MESSAGE_CHARS = 200
 """The most characters of a shell's message that a user is shown."""
 
 
@@ -89,7 +89,7 @@ def explain_hang_up(name: str, error: Exception | None) -> str:
         return f"the shell {name} hung up"
     is_breach = isinstance(error, asyncssh.ProtocolError)
     what = "broke the SSH protocol" if is_breach else "hung up"
-    return f"the shell {name} {what}: {to_one_line(error.reason, SAID_CHARS)}"
+    return f"the shell {name} {what}: {to_one_line(error.reason, MAX_MESSAGE_CHARS)}"
 
 
 class ShellConnection(asyncssh.SSHClientConnection):

@@ -23,7 +23,7 @@ from stagedoor.model.target import Target
 from stagedoor.model.units import MINUTE_S
 from stagedoor.net.tcp import TcpStream
 from stagedoor.recording.channel_audit import Note
-from stagedoor.upstream.connection import SAID_CHARS, ShellConnection
+from stagedoor.upstream.connection import MAX_MESSAGE_CHARS, ShellConnection
 from stagedoor.wire.oneline import to_one_line
 
 CERTIFICATE_S = 5 * MINUTE_S
@@ -174,7 +174,11 @@ class GatewayLogin:
 
     def _explain(self, error: BaseException, name: str, identity: Identity) -> Denial | None:
         """Return the refusal for `error`, or None for a bug in Stagedoor or a cancelled login."""
-        said = to_one_line(error.reason, SAID_CHARS) if isinstance(error, asyncssh.Error) else ""
+        said = (
+            to_one_line(error.reason, MAX_MESSAGE_CHARS)
+            if isinstance(error, asyncssh.Error)
+            else ""
+        )
         match error:
             case ShellLoginError():
                 return error.denial

@@ -18,7 +18,15 @@ import asyncssh
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Grant
 from stagedoor.model.permission import Permission, Permissions
-from stagedoor.model.session import STOPPED, Counts, End, Ended, Opened, explain_cancellation
+from stagedoor.model.session import (
+    STOPPED,
+    STOPPING,
+    Counts,
+    End,
+    Ended,
+    Opened,
+    explain_cancellation,
+)
 from stagedoor.net.tcp import TcpStream
 from stagedoor.recording.channel_audit import (
     ChannelAudit,
@@ -32,7 +40,6 @@ from stagedoor.session.entered import Entered
 from stagedoor.upstream.connection import explain_hang_up
 from stagedoor.upstream.login import GatewayLogin, ShellLoginError
 
-STOPPING = "the gateway is stopping"
 FAULT = Denial.of_fault().message
 
 

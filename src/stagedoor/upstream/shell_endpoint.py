@@ -32,7 +32,7 @@ SOCKET = "/run/stagedoor/tunnels/control.terminal"
 UNREACHED_S = 60.0
 """How long a shell without an endpoint is not tried again. Its kit is older, or a NetworkPolicy forbids the
 port."""
-LINGER_S = 120.0
+KEEP_UNUSED_S = 120.0
 """How long a login stays open without a tunnel, since ssh, scp and git often follow each other."""
 ALIVE_S = 30.0
 """The interval of the messages that show that the gateway is alive."""
@@ -162,7 +162,7 @@ class ShellControl(asyncssh.SSHUNIXSession[bytes]):
             self._closing.cancel()
         self._closing = None
         if not self.requests and not self.is_lost:
-            self._closing = asyncio.get_running_loop().call_later(LINGER_S, self._close_unused)
+            self._closing = asyncio.get_running_loop().call_later(KEEP_UNUSED_S, self._close_unused)
 
     def _close_unused(self) -> None:
         if not self.requests:  # no tunnel was requested meanwhile

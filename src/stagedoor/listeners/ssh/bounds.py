@@ -12,6 +12,7 @@ import asyncssh
 
 from stagedoor.listeners.ssh.options import AES_GCM
 from stagedoor.listeners.ssh.packets import PacketConnection
+from stagedoor.model.farewell import FAREWELL_S, REFUSAL_S
 from stagedoor.model.units import KIB, MIB
 from stagedoor.wire.ssh.blob import encode_string
 from stagedoor.wire.ssh.kexinit import is_wrong_guess, parse_ciphers
@@ -28,10 +29,6 @@ _VARIABLE_BYTES = 256
 WAITING_REQUESTS = 64
 """The most requests of one channel that may wait behind a slow one, such as an agent request that waits for
 the shell."""
-LINGER_S = 1.0
-"""How long a client has to read the reason before its connection is closed."""
-PERSON_LINGER_S = 5.0
-"""The same after a login: one second is too short on a busy machine, or on a line that loses packets."""
 KEXINIT_WAIT_S = 1.0
 """How long a client that calls itself OpenSSH has to send its KEXINIT first; stock ssh does so at once."""
 _OPENSSH = b"SSH-2.0-OpenSSH_"
@@ -128,8 +125,8 @@ class BoundedConnection(PacketConnection):
         self.is_leaving = True
         parts = (code.to_bytes(4, "big"), encode_string(reason.encode()), encode_string(b""))
         self.send_packet(_DISCONNECT, *parts)
-        linger_s = PERSON_LINGER_S if self._auth_complete else LINGER_S
-        self._loop.call_later(linger_s, self.abort)
+        time_s = FAREWELL_S if self._auth_complete else REFUSAL_S
+        self._loop.call_later(time_s, self.abort)
 
     # Input and output, within the bounds.
 

@@ -23,7 +23,7 @@ from stagedoor.listeners.ssh.router import ChannelRouter
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.fair_queue import FairQueue
 from stagedoor.model.rate import SiteRates
-from stagedoor.model.session import STOPPED, AccessMethod, LoginOrigin
+from stagedoor.model.session import STOPPED, STOPPING, AccessMethod, LoginOrigin
 from stagedoor.model.source import Source, find_source_network
 from stagedoor.model.units import DAY_S
 from stagedoor.net import aio
@@ -144,7 +144,7 @@ class SshListener:
             self._reviewing.cancel()
         self._tasks.cancel(STOPPED)
         for router in tuple(self._routers):
-            router.connection.hang_up("the gateway is stopping")
+            router.connection.hang_up(STOPPING)
         closings = [router.connection.wait_closed() for router in tuple(self._routers)]
         await asyncio.gather(*closings, self._tasks.wait(), return_exceptions=True)
 

@@ -29,7 +29,7 @@ CROWDED_OUT = (
 )
 _SIGN_IN = "Sign in first: run ssh once without BatchMode, or: stagedoor login\r\n"
 NEW_KEY = f"stagedoor: this key is new here. {_SIGN_IN}"
-OVER = f"stagedoor: the sign-in of this key is over. {_SIGN_IN}"
+SIGN_IN_OVER = f"stagedoor: the sign-in of this key is over. {_SIGN_IN}"
 """Shown whenever a key is held, because the gateway cannot know whether ssh goes on or exits (BatchMode)."""
 Cancel = Callable[[], None]
 """Ends the connection of a waiting login."""
@@ -128,7 +128,7 @@ class PendingKey:
     def hold(self, offered: ClientKey, client: BoundedConnection) -> None:
         """Hold a key: its refusal becomes a partial success, after which keyboard-interactive is left."""
         self.proved_key, self._partial = offered, True
-        client.send_auth_banner(OVER if offered.credential.key in self._ended else NEW_KEY)
+        client.send_auth_banner(SIGN_IN_OVER if offered.credential.key in self._ended else NEW_KEY)
 
     async def wait(self, client: BoundedConnection) -> Denial | None:
         """Show where to sign in, and wait for it. Return a denial if the user does not sign in.

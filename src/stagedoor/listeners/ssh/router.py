@@ -16,12 +16,10 @@ from stagedoor.listeners.ssh.login import SshLogin
 from stagedoor.listeners.ssh.page import AppPage, PageSession
 from stagedoor.model.certificate import EVERYTHING
 from stagedoor.model.denial import Denial
-from stagedoor.model.session import End
+from stagedoor.model.session import CONNECT_AGAIN, End
 from stagedoor.model.source import Source
 from stagedoor.model.target import SSH_PORT, Target
 from stagedoor.wire.target import parse_login, parse_target
-
-STOPPING = "the gateway is stopping or was reloaded; connect again"
 
 
 class ChannelRouter(asyncssh.SSHServer):
@@ -114,7 +112,7 @@ class ChannelRouter(asyncssh.SSHServer):
         """Return the login if it may have this many channels, else raise `asyncssh.ChannelOpenError`."""
         assert self._login is not None, "no channel is opened before the login"
         if self._is_draining:
-            raise refuse_channel(STOPPING)
+            raise refuse_channel(CONNECT_AGAIN)
         limit = self._context.settings.clients.max_channels
         if channels > limit:
             raise asyncssh.ChannelOpenError(
@@ -166,7 +164,7 @@ class ChannelRouter(asyncssh.SSHServer):
         if denial is not None:
             self._revoke(denial)
         elif self._is_draining and not self.connection.channel_count:
-            self.connection.hang_up(STOPPING)
+            self.connection.hang_up(CONNECT_AGAIN)
 
     def _revoke(self, denial: Denial) -> None:
         """Close the connection with all its channels, because of `denial`."""
@@ -181,6 +179,6 @@ class ChannelRouter(asyncssh.SSHServer):
             return
         self._is_draining = True
         if not self.connection.channel_count:
-            self.connection.hang_up(STOPPING)
+            self.connection.hang_up(CONNECT_AGAIN)
         elif self._direct is not None:
             self._direct.post(GatewayDrains(line))

@@ -8,7 +8,6 @@ from functools import partial
 import uvicorn
 
 from stagedoor.listeners.accept import (
-    LINGER_S,
     READ_BYTES,
     Arrival,
     read_proxy_header,
@@ -23,6 +22,7 @@ from stagedoor.listeners.web.terminal.presence import count_holders
 from stagedoor.listeners.web.websocket import WebSocketProtocol
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.fair_queue import FairQueue
+from stagedoor.model.farewell import REFUSAL_S
 from stagedoor.model.session import STOPPED
 from stagedoor.model.source import Source
 from stagedoor.net import aio
@@ -76,7 +76,7 @@ class StartQueue:
         self._next = loop.call_soon(self._start_next, loop)
 
 
-GOODBYE_S = 3
+SHUTDOWN_S = 3
 """How long connections may stay open after the last terminal was asked to end, seconds."""
 
 
@@ -152,7 +152,7 @@ class WebListener:
             server_header=False,
             date_header=True,
             proxy_headers=False,
-            timeout_graceful_shutdown=GOODBYE_S,
+            timeout_graceful_shutdown=SHUTDOWN_S,
         )
         config.load()
         self._server = _Server(config)
@@ -283,7 +283,7 @@ def _close_unless_begun(
 async def _refuse(stream: TcpStream, denial: Denial, received: bytes) -> None:
     """Answer in plain HTTP why the client is refused, once it has sent something. Raises OSError."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(LINGER_S):
+        async with asyncio.timeout(REFUSAL_S):
             received = received or await aio.read(stream, READ_BYTES)
     if received:
         await send_and_linger(stream, encode_refusal(denial))

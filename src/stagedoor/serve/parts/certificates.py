@@ -9,9 +9,9 @@ from stagedoor.admin.certificates.user_signer import (
     NoGrantError,
     TooManyCertificatesError,
 )
+from stagedoor.model.session import CONNECT_AGAIN
 from stagedoor.serve.supervisor.control import Sign, Signed
 
-STOPPING = "the gateway is stopping; connect again"
 ANSWER_S = 20.0
 """Seconds to wait for an answer: longer than the timeouts of the store and of an agent."""
 
@@ -35,7 +35,7 @@ class SupervisorCertificates:
         if the user may enter no app.
         """
         if self._is_stopping:
-            raise CertificateError(STOPPING)
+            raise CertificateError(CONNECT_AGAIN)
         request = Sign(next(self._numbers), user, sign_in_number, public_key, ends_at)
         answer: asyncio.Future[Signed] = asyncio.get_running_loop().create_future()
         self._pending[request.id] = answer
@@ -65,4 +65,4 @@ class SupervisorCertificates:
         """Refuse all pending and later requests, since the supervisor has ended."""
         self._is_stopping = True
         for number in tuple(self._pending):
-            self.resolve(Signed(number, None, STOPPING))
+            self.resolve(Signed(number, None, CONNECT_AGAIN))

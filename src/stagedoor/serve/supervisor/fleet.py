@@ -16,6 +16,7 @@ Times are seconds of one monotonic clock. `next_at` is when the next `Tick` is d
 
 from dataclasses import dataclass
 
+from stagedoor.model.session import STOPPING
 from stagedoor.model.units import DAY_S
 from stagedoor.serve.supervisor.control import Close, Drain, DrainReport, Failed, FromWorker, Up
 from stagedoor.serve.supervisor.fleet_events import (
@@ -66,7 +67,6 @@ CLOSE_GRACE_S = 15.0
 """How long a worker may take to end when asked: longer than its sessions and its audit need."""
 RETIRE_S = 7 * DAY_S
 """How long sessions may last after a hand-over. Without a limit, old programs would accumulate."""
-STOPPING = "the gateway is stopping"
 
 
 @dataclass(slots=True, eq=False)

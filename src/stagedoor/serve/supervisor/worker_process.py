@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import structlog
 
+from stagedoor.model.session import STOPPING
 from stagedoor.serve.process import start_module
 from stagedoor.serve.supervisor.control import (
     Close,
@@ -16,7 +17,6 @@ from stagedoor.serve.supervisor.control import (
     encode_line,
     read_from_worker,
 )
-from stagedoor.serve.supervisor.fleet import STOPPING
 from stagedoor.serve.supervisor.fleet_events import Exited, SpawnFailed, WorkerMessage
 from stagedoor.tasks import Tasks
 

@@ -15,7 +15,7 @@ from stagedoor.model import pending_login
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.identity import Identity
-from stagedoor.model.pending_login import OVER, PENDING_S, LoginState, PendingLogin
+from stagedoor.model.pending_login import LOGIN_OVER, PENDING_S, LoginState, PendingLogin
 from stagedoor.model.webpass import KeyLogin
 from stagedoor.store.sign_in import logins, pending_logins
 
@@ -38,7 +38,7 @@ class LoginApproval:
                 or login.wanted_user not in (None, identity.name)
             )
         ):
-            return Denial(Reason.NO_APP, OVER)
+            return Denial(Reason.NO_APP, LOGIN_OVER)
         return login
 
     async def approve(
@@ -87,7 +87,7 @@ class LoginApproval:
         """Change a login by `step` and store it. Runs in a thread. Raises RefusedError, StoreError."""
         login = pending_logins.find(self._context.database, id_)
         if login is None or login.wanted_user not in (None, identity.name):
-            raise RefusedError(OVER)
+            raise RefusedError(LOGIN_OVER)
         after = step(login)
         with self._context.change(identity.name, "login.answer") as change:
             if not pending_logins.change(change.transaction, login, after):

@@ -17,7 +17,7 @@ from stagedoor.keys.signing import find_signing_key
 from stagedoor.model import pending_login
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import NotFoundError, RefusedError
-from stagedoor.model.pending_login import OVER, PENDING_S, LoginState, PendingLogin
+from stagedoor.model.pending_login import LOGIN_OVER, PENDING_S, LoginState, PendingLogin
 from stagedoor.model.rate import Rate
 from stagedoor.model.source import Source, find_source_network
 from stagedoor.model.units import MINUTE_S
@@ -155,18 +155,18 @@ class LoginService:
         login, now = pending_logins.find(self._context.database, id_), self._context.now()
         # The same words for an unknown login and for one of another client: an id is no secret.
         if login is None or not pending_login.has_verifier(login, verifier):
-            raise RefusedError(OVER)
+            raise RefusedError(LOGIN_OVER)
         state = login.find_state(now)
         if state is LoginState.DENIED:
             return LoginState.DENIED
         if state is None or state is LoginState.SPENT:
-            raise RefusedError(OVER)
+            raise RefusedError(LOGIN_OVER)
         if not pending_login.is_due(login, now, code):
             self._keep_letters(login, pending_login.derive_letters(login, gateway, verifier))
             return LoginState.WAITING
         if (denial := self._refused(login.public_key)) is not None:
             raise RefusedError(denial.message)
-        return open_approved(self._context, login, OVER)
+        return open_approved(self._context, login, LOGIN_OVER)
 
     def _keep_letters(self, login: PendingLogin, derived: PendingLogin) -> None:
         """Store the letters of a login at its client's first poll. Raises StoreError.

@@ -15,12 +15,7 @@ from stagedoor.wire.ssh.blob import encode_string
 IDENTIFICATION = b"SSH-"
 MAX_BYTES = 512
 """The limit on a refusal's preface; sshd's own lines have 26 bytes at most."""
-SAID_CHARS = 100
-
-PARTING_S = 5.0
-"""The time that the client has to read a farewell. If its connection were closed at once, ssh(1) would
-fail to write its next message before it reads this one; behind a ProxyCommand or `ssh -W` it always
-might."""
+MAX_QUOTED_CHARS = 100
 
 _TOO_MANY_CONNECTIONS = 12
 """SSH_DISCONNECT_TOO_MANY_CONNECTIONS (RFC 4253 §11.1)."""
@@ -70,7 +65,7 @@ class SshPreface:
         # Anything else belongs to another protocol, and nothing may be appended to it.
         if not end or more.strip() or not (text.isascii() and text.isprintable() and text):
             return None
-        line_text = to_one_line(text, SAID_CHARS)
+        line_text = to_one_line(text, MAX_QUOTED_CHARS)
         cause, fix, advice = _MEANINGS.get(line_text, _UNKNOWN)
         what = (
             f"the SSH server of the shell {self._target.shell_name} refused ({line_text!r}){cause}"

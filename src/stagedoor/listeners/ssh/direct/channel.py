@@ -16,7 +16,7 @@ from stagedoor.listeners.ssh.direct.events import (
 from stagedoor.listeners.ssh.direct.pipe import NO_SINK, ChannelPipe, Side
 from stagedoor.listeners.ssh.direct.prompt import INTERRUPT_BYTE
 from stagedoor.recording.channel_audit import ChannelAudit, ChannelRequest, Exit
-from stagedoor.upstream.connection import SAID_CHARS, explain_hang_up
+from stagedoor.upstream.connection import MAX_MESSAGE_CHARS, explain_hang_up
 from stagedoor.wire.oneline import to_one_line
 
 EARLY_LIMIT = 64
@@ -325,12 +325,12 @@ class ShellEnd(asyncssh.SSHClientSession[bytes], asyncssh.SSHTCPSession[bytes]):
 
     def exit_signal_received(self, signal: str, core_dumped: bool, msg: str, lang: str) -> None:
         """Keep the signal that ended the program, with its texts shortened to one line."""
-        message = to_one_line(msg, SAID_CHARS)
+        message = to_one_line(msg, MAX_MESSAGE_CHARS)
         self._channel.exit = (
-            to_one_line(signal, SAID_CHARS),
+            to_one_line(signal, MAX_MESSAGE_CHARS),
             core_dumped,
             message,
-            lang[:SAID_CHARS],
+            lang[:MAX_MESSAGE_CHARS],
         )
 
     def connection_lost(self, exc: Exception | None) -> None:

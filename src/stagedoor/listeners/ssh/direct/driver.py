@@ -24,7 +24,7 @@ from stagedoor.listeners.ssh.direct.start import connect_forward, explain_not_st
 from stagedoor.listeners.ssh.login import SshLogin
 from stagedoor.model.certificate import PTY, list_extensions
 from stagedoor.model.denial import Denial
-from stagedoor.model.session import HUNG_UP, AccessMethod, End, LoginOrigin
+from stagedoor.model.session import HUNG_UP, STOPPING, AccessMethod, End, LoginOrigin
 from stagedoor.model.shell import ProgressStep
 from stagedoor.recording.channel_audit import ChannelRequest, RecordingPlan
 from stagedoor.session.end_notices import EndNotices
@@ -33,7 +33,7 @@ from stagedoor.session.person_wait import PERSON_STEPS
 from stagedoor.tasks import Tasks
 from stagedoor.upstream.connection import explain_hang_up
 from stagedoor.upstream.login import GatewayLogin, ShellLoginError
-from stagedoor.upstream.session import STOPPING, SessionEndedError, ShellSession, open_shell_session
+from stagedoor.upstream.session import SessionEndedError, ShellSession, open_shell_session
 
 SHOW_PROGRESS_AFTER_S = 2.0
 """After this long, a waiting terminal shows what the login waits for."""

@@ -26,7 +26,7 @@ from stagedoor.listeners.ssh.direct import effects, events
 from stagedoor.listeners.ssh.direct.state import TRANSITIONS, ChannelPhase, ChannelStep
 from stagedoor.model.certificate import AGENT_FORWARDING, PORT_FORWARDING
 from stagedoor.model.permission import Permission, Permissions, deny_permission
-from stagedoor.model.session import HUNG_UP, End
+from stagedoor.model.session import CONNECT_AGAIN, HUNG_UP, End
 from stagedoor.model.shell import ProgressStep
 from stagedoor.model.source import is_loopback
 from stagedoor.model.target import Target
@@ -37,7 +37,6 @@ INTERRUPTED_STATUS = 130
 """The exit status of a program that Ctrl-C ends, as a shell reports it: 128 and SIGINT's number."""
 REFUSED_STATUS = 255
 """The exit status of a refused program, the same as ssh's own for errors."""
-STOPPING = "the gateway is stopping; try again in a moment"
 
 
 @dataclass(slots=True, eq=False)
@@ -153,7 +152,7 @@ class DirectLogin:
                 return "your certificate permits no port forwarding"
             case events.AgentRequest() if AGENT_FORWARDING not in self._permits:
                 return "your certificate permits no agent forwarding"
-        return STOPPING if self._is_draining else None
+        return CONNECT_AGAIN if self._is_draining else None
 
     def _admit(self, channel: _Channel, session: int) -> list[effects.Effect]:
         """Return the effects of a request, now that there is a session for it."""

@@ -9,7 +9,7 @@ import asyncssh
 from stagedoor.listeners.ssh.direct.channel import DirectChannel, ShellEnd
 from stagedoor.recording.channel_audit import ChannelRequest
 from stagedoor.recording.recorder import RecordingError
-from stagedoor.upstream.connection import SAID_CHARS, explain_hang_up
+from stagedoor.upstream.connection import MAX_MESSAGE_CHARS, explain_hang_up
 from stagedoor.wire.oneline import to_one_line
 
 PROGRAM_S = 20.0
@@ -99,7 +99,7 @@ def explain_not_started(
             what = "command" if request.kind == "exec" else f"{request.kind} {request.what}"
             why = f"the shell {name} refused this {what.strip()}"
         case asyncssh.ChannelOpenError():
-            why = f"the shell {name} opened no channel: {to_one_line(error.reason, SAID_CHARS)}"
+            why = f"the shell {name} opened no channel: {to_one_line(error.reason, MAX_MESSAGE_CHARS)}"
         case TimeoutError():
             limit_s = FORWARD_S if is_forward else PROGRAM_S
             why = f"the shell {name} did not answer within {limit_s:g} s"

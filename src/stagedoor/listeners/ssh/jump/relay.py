@@ -11,13 +11,13 @@ from contextlib import suppress
 import asyncssh
 
 from stagedoor.listeners.ssh.bounds import BoundedConnection
+from stagedoor.model.farewell import FAREWELL_S
 from stagedoor.model.grant import Grant
 from stagedoor.model.session import HUNG_UP, Counts, End, Ended
 from stagedoor.model.units import KIB
 from stagedoor.relay.ports import Preface, Stream
 from stagedoor.relay.tunnel import OnEnd
 from stagedoor.upstream.session import IdleTimer
-from stagedoor.wire.ssh.preface import PARTING_S
 
 READ_BYTES = 256 * KIB
 REPORTED_ENDS = frozenset({End.REVOKED, End.EXPIRED, End.EVICTED, End.DRAINED, End.IDLE})
@@ -263,7 +263,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
         if self._client_ended:
             self.finish(End.UNREACHED)
         else:
-            self._parting = self._loop.call_later(PARTING_S, self.finish, End.UNREACHED)
+            self._parting = self._loop.call_later(FAREWELL_S, self.finish, End.UNREACHED)
         return True
 
     def _upstream_failed(self, error: OSError) -> None:

@@ -19,7 +19,7 @@ from stagedoor.listeners.web.files.fields import (
     join,
 )
 from stagedoor.listeners.web.files.session import SftpSession
-from stagedoor.upstream.connection import SAID_CHARS
+from stagedoor.upstream.connection import MAX_MESSAGE_CHARS
 from stagedoor.wire.oneline import to_one_line
 
 BLOCK_BYTES = 256 * 1024
@@ -57,11 +57,11 @@ async def explain_errors(path: bytes, doing: str) -> AsyncIterator[None]:
     except (asyncssh.SFTPPermissionDenied, asyncssh.SFTPWriteProtect):
         raise FilesError(403, f"you may not {doing} {name} in the shell") from None
     except (asyncssh.SFTPNoSpaceOnFilesystem, asyncssh.SFTPQuotaExceeded) as error:
-        said = to_one_line(error.reason, SAID_CHARS)
+        said = to_one_line(error.reason, MAX_MESSAGE_CHARS)
         raise FilesError(507, f"there is no room for {name} in the shell ({said})") from None
     except asyncssh.SFTPError as error:
         # sftp version 3 has only the status Failure for a full disk, a quota and all else.
-        said = to_one_line(error.reason, SAID_CHARS)
+        said = to_one_line(error.reason, MAX_MESSAGE_CHARS)
         raise FilesError(500, f"the shell cannot {doing} {name} ({said})") from None
     except TimeoutError:
         raise FilesError(504, f"the shell did not {doing} {name} in time") from None

@@ -31,7 +31,7 @@ from stagedoor.model.units import MINUTE_S
 from stagedoor.recording.channel_audit import ChannelRequest
 from stagedoor.session.flow import Flow
 from stagedoor.upstream.command import CommandResult, run_command
-from stagedoor.upstream.connection import SAID_CHARS, explain_hang_up
+from stagedoor.upstream.connection import MAX_MESSAGE_CHARS, explain_hang_up
 from stagedoor.upstream.login import ShellLoginError
 from stagedoor.upstream.session import SessionEndedError, open_shell_session
 from stagedoor.wire.oneline import to_one_line
@@ -246,4 +246,4 @@ def _answer(result: CommandResult, name: str, limit_bytes: int) -> str | Denial:
         return result.output.decode("utf-8", "replace")
     errors = result.errors.decode("utf-8", "replace").strip().splitlines()
     why = errors[-1].removeprefix("stagedoor: ") if errors else f"the shell {name} runs no holder"
-    return Denial(Reason.BAD_REQUEST, to_one_line(why, SAID_CHARS))
+    return Denial(Reason.BAD_REQUEST, to_one_line(why, MAX_MESSAGE_CHARS))

@@ -20,7 +20,7 @@ from stagedoor.listeners.web.terminal.socket import TerminalSocket
 from stagedoor.listeners.web.websocket import MIN_BYTES
 from stagedoor.model.session import End
 from stagedoor.recording.channel_audit import ChannelAudit
-from stagedoor.upstream.connection import SAID_CHARS, explain_hang_up
+from stagedoor.upstream.connection import MAX_MESSAGE_CHARS, explain_hang_up
 from stagedoor.upstream.session import ShellSession
 from stagedoor.wire.oneline import to_one_line
 from stagedoor.wire.terminal.codec import FrameBuffer, decode, encode_framed
@@ -135,7 +135,7 @@ class TerminalRelay:
         except TimeoutError:
             return await self._fail(_SILENT)
         except asyncssh.Error as error:
-            said = to_one_line(error.reason, SAID_CHARS)
+            said = to_one_line(error.reason, MAX_MESSAGE_CHARS)
             return await self._fail(f"the shell runs no holder for terminals: {said}")
         try:
             with suppress(OSError):  # a holder that has already exited has printed why
@@ -221,12 +221,12 @@ class TerminalRelay:
             )
         except TerminalError as error:
             if self._first:
-                said = to_one_line(self._first.decode(errors="replace").strip(), SAID_CHARS)
+                said = to_one_line(self._first.decode(errors="replace").strip(), MAX_MESSAGE_CHARS)
                 return await self._fail(
                     f"it printed {said!r} before the holder began: "
                     + _START_FILES.format("print nothing")
                 )
-            said = to_one_line(str(error), SAID_CHARS)
+            said = to_one_line(str(error), MAX_MESSAGE_CHARS)
             return await self._fail(f"the shell's holder breaks the terminals' protocol: {said}")
 
     async def _relay_frames(
@@ -284,7 +284,7 @@ class TerminalRelay:
             async with asyncio.timeout(LAST_WORDS_S):
                 await self._errors_over.wait()
         said = self._errors.decode(errors="replace").strip()
-        why = to_one_line(said.splitlines()[-1], SAID_CHARS) if said else "the shell hung up"
+        why = to_one_line(said.splitlines()[-1], MAX_MESSAGE_CHARS) if said else "the shell hung up"
         if process.exit_status == NOT_KNOWN:
             why = (
                 "this shell is of a version that cannot be watched; its owner has to start it again"

@@ -22,7 +22,7 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Claim
 from stagedoor.model.identity import Identity
 from stagedoor.model.presence import PresenceEntry
-from stagedoor.model.session import End
+from stagedoor.model.session import STOPPING, End
 from stagedoor.model.shell import ProgressStep
 from stagedoor.model.source import Source
 from stagedoor.recording.channel_audit import ChannelAudit, ChannelRequest
@@ -32,7 +32,6 @@ from stagedoor.session.entered import Entered
 from stagedoor.tasks import Tasks
 from stagedoor.upstream.login import ShellLoginError
 from stagedoor.upstream.session import (
-    STOPPING,
     SessionEndedError,
     ShellSession,
     open_shell_session,
