@@ -63,7 +63,7 @@ class AcceptingServer(asyncssh.SSHServer):
         return Echo(self.connection)
 
     @property
-    def asks_person(self) -> bool:
+    def has_only_sign_in_left(self) -> bool:
         return False
 
     def count_failed_try(self) -> bool:

@@ -15,7 +15,6 @@ from stagedoor.listeners.ssh.options import MAX_AUTH_TRIES
 from stagedoor.listeners.ssh.pending_keys import PendingKey
 from stagedoor.model.credential import Credential, PasswordCredential, TokenCredential
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.session import AccessMethod, LoginOrigin
 from stagedoor.model.source import Source
 from stagedoor.wire.target import parse_login
 
@@ -26,19 +25,22 @@ _WHY_NOT_FOR_APPS = (
 
 
 class SshAuthentication:
-    """The authentication of one connection. `on_wait` is called before it waits for a user's sign-in."""
+    """The authentication of one connection.
+
+    `end_startup` is called before the wait for a user's sign-in, which has limits of its own.
+    """
 
     def __init__(
         self,
         context: ListenerContext,
         source: Source,
         client: BoundedConnection,
-        on_wait: Callable[[], None],
+        end_startup: Callable[[], None],
     ) -> None:
         self._context = context
         self._source = source
         self._client = client
-        self._on_wait = on_wait
+        self._end_startup = end_startup
         self._verified: VerifiedCredential | None = None
         """The credential that was verified last."""
         self._tries = 0
@@ -48,7 +50,7 @@ class SshAuthentication:
         """The reason for each refused key. They are recorded together if none is accepted."""
 
     @property
-    def asks_person(self) -> bool:
+    def has_only_sign_in_left(self) -> bool:
         """Return whether only the user's sign-in is left to try, by keyboard-interactive."""
         return self._pending_key.proved_key is not None
 
@@ -93,7 +95,7 @@ class SshAuthentication:
         if self._refused:
             shown, more = self._refused[:SHOWN_REASONS], len(self._refused) - SHOWN_REASONS
             text = "; ".join(shown) + (f"; and {more} more" if more > 0 else "")
-            self._deny(Denial(Reason.CREDENTIAL_WRONG, text))
+            self._context.deny(Denial(Reason.CREDENTIAL_WRONG, text), self._source)
 
     async def _check_key(self, name: str, blob: bytes, message: bytes, signature: bytes) -> bool:
         offered = read_offered_key(name, blob)
@@ -125,7 +127,7 @@ class SshAuthentication:
         proved = self._pending_key.proved_key
         if proved is None or name != proved.credential.name:
             return False
-        self._on_wait()  # the wait has limits of its own, and does not count as a pending login
+        self._end_startup()
         denial = await self._pending_key.wait(self._client)
         verdict = denial or await self._context.flow.authenticate(proved.credential, self._source)
         if isinstance(verdict, Denial):
@@ -155,7 +157,7 @@ class SshAuthentication:
                 self._client.send_auth_banner(
                     f"stagedoor: wrong user name, password or token; {_WHY_NOT_FOR_APPS}\n"
                 )
-        self._deny(verdict)
+        self._context.deny(verdict, self._source)
         return False
 
     def _hang_up_if_down(self, denial: Denial) -> None:
@@ -167,7 +169,3 @@ class SshAuthentication:
         if why not in self._refused:
             self._refused.append(why)
         return False
-
-    def _deny(self, denial: Denial) -> None:
-        # A jump until the first channel says otherwise.
-        self._context.flow.deny(denial, LoginOrigin(AccessMethod.JUMP, self._source))

@@ -74,13 +74,13 @@ class ClientConnection(BoundedConnection):
 
     def kbdint_auth_supported(self) -> bool:
         """Return whether keyboard-interactive is offered: by the settings, or for a sign-in."""
-        return self.router.authentication.asks_person or super().kbdint_auth_supported()
+        return self.router.authentication.has_only_sign_in_left or super().kbdint_auth_supported()
 
     async def get_kbdint_challenge(
         self, username: str, lang: str, submethods: str
     ) -> KbdIntChallenge:
         """Return the challenge of keyboard-interactive, or the result of waiting for a sign-in."""
-        if self.router.authentication.asks_person:
+        if self.router.authentication.has_only_sign_in_left:
             return await self.router.authentication.sign_in(username)
         return await super().get_kbdint_challenge(username, lang, submethods)
 

@@ -8,6 +8,9 @@ from stagedoor.listeners.ssh.direct.driver import DirectParts
 from stagedoor.listeners.ssh.options import SshListenerSettings
 from stagedoor.listeners.ssh.page import PageParts
 from stagedoor.listeners.ssh.pending_keys import PendingLogins
+from stagedoor.model.denial import Denial
+from stagedoor.model.session import AccessMethod, LoginOrigin
+from stagedoor.model.source import Source
 from stagedoor.session.flow import Flow
 
 if TYPE_CHECKING:
@@ -18,8 +21,9 @@ if TYPE_CHECKING:
 class ListenerContext:
     """The parts of a listener that its connections use.
 
-    `on_login` and `on_closed` are called when a connection has
-    logged in and when it has ended; `report_fault` logs an error that is a bug in Stagedoor.
+    `end_startup` stops counting a connection as one that has not logged in (`StartupLimits`). It is called
+    before a connection waits for its user's sign-in, and after its login. `on_closed` is called when a
+    connection has ended; `report_fault` logs an error that is a bug in Stagedoor.
     """
 
     flow: Flow
@@ -27,6 +31,10 @@ class ListenerContext:
     direct: DirectParts
     page: PageParts
     pending_logins: PendingLogins
-    on_login: Callable[["ChannelRouter"], None]
+    end_startup: Callable[["ChannelRouter"], None]
     on_closed: Callable[["ChannelRouter"], None]
     report_fault: Callable[[BaseException], None]
+
+    def deny(self, denial: Denial, source: Source) -> None:
+        """Record the refusal of a connection without a channel, which counts as a jump until its first."""
+        self.flow.deny(denial, LoginOrigin(AccessMethod.JUMP, source))

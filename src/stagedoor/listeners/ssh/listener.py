@@ -23,7 +23,7 @@ from stagedoor.listeners.ssh.router import ChannelRouter
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.fair_queue import FairQueue
 from stagedoor.model.rate import SiteRates
-from stagedoor.model.session import STOPPED, STOPPING, AccessMethod, LoginOrigin
+from stagedoor.model.session import STOPPED, STOPPING
 from stagedoor.model.source import Source, find_source_network
 from stagedoor.model.units import DAY_S
 from stagedoor.net import aio
@@ -94,7 +94,6 @@ class SshListener:
         direct: DirectParts,
         page: PageParts,
     ) -> None:
-        self._flow = flow
         self._settings = settings
         self._host_key = host_key
         self._options = make_server_options(host_key(), settings)
@@ -157,18 +156,18 @@ class SshListener:
             if arrival is None:
                 return
             if isinstance(arrival, Denial):
-                self._deny(source, arrival)
+                self._context.deny(arrival, source)
                 return
             source = arrival.source
             if (denial := rules.refuse_outsider(source)) is not None:
                 # Send other networks nothing, not even our version.
-                self._deny(source, denial)
+                self._context.deny(denial, source)
                 return
             if self._draining:
                 return
             wait_s = self._handshakes.take(find_source_network(source.address), time.monotonic())
             if wait_s is None:
-                self._deny(source, _TOO_FAST)
+                self._context.deny(_TOO_FAST, source)
                 return
             connection = ClientConnection(
                 self._current_options(), self._buffer, partial(ChannelRouter, self._context, source)
@@ -200,13 +199,11 @@ class SshListener:
         if victim is None:
             return
         victim.connection.abort()
-        self._deny(
-            victim.source,
-            Denial(
-                Reason.OVERLOADED,
-                f"{len(self._startups)} connections had not logged in yet, and this was one of them",
-            ),
+        denial = Denial(
+            Reason.OVERLOADED,
+            f"{len(self._startups)} connections had not logged in yet, and this was one of them",
         )
+        self._context.deny(denial, victim.source)
 
     def _current_options(self) -> asyncssh.SSHServerConnectionOptions:
         if time.monotonic() - self._options_at > RENEW_S:
@@ -222,10 +219,6 @@ class SshListener:
                     router.review()
                 except Exception as error:  # the others must still be reviewed
                     self._report_fault(error)
-
-    def _deny(self, source: Source, denial: Denial) -> None:
-        # A jump until the first channel says otherwise.
-        self._flow.deny(denial, LoginOrigin(AccessMethod.JUMP, source))
 
     def _end_startup(self, router: ChannelRouter) -> None:
         self._startups.remove(router)

@@ -34,7 +34,7 @@ class ChannelRouter(asyncssh.SSHServer):
         self.source = source
         self.connection = connection
         self.authentication = SshAuthentication(
-            context, source, connection, lambda: context.on_login(self)
+            context, source, connection, lambda: context.end_startup(self)
         )
         self._context = context
         self._jumps = Jumps(context, source, connection)
@@ -48,11 +48,11 @@ class ChannelRouter(asyncssh.SSHServer):
 
     def public_key_auth_supported(self) -> bool:
         """Offer keys, unless only a sign-in is left."""
-        return not self.authentication.asks_person
+        return not self.authentication.has_only_sign_in_left
 
     def password_auth_supported(self) -> bool:
         """Offer passwords, unless only a sign-in is left. The options can disable them altogether."""
-        return not self.authentication.asks_person
+        return not self.authentication.has_only_sign_in_left
 
     async def validate_password(self, username: str, password: str) -> bool:
         """Return whether a password logs the user in."""
@@ -79,7 +79,7 @@ class ChannelRouter(asyncssh.SSHServer):
         )
         if login.target is not None:
             self._direct = DirectDriver(self._context.direct, login)
-        self._context.on_login(self)
+        self._context.end_startup(self)
 
     # For asyncssh, after the login.
 
