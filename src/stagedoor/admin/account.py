@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from stagedoor.admin.asking import ask, ask_in, run_in_thread
+from stagedoor.admin.blocking import call_blocking, call_in_transaction, run_in_thread
 from stagedoor.admin.context import WorkerContext
 from stagedoor.model.denial import Denial
 from stagedoor.model.identity import Identity
@@ -44,12 +44,14 @@ class AccountService:
     async def list_keys(self, identity: Identity) -> Sequence[KeyRecord] | Denial:
         """Return the user's registered SSH keys."""
         # From the store, not from memory, so that a key that was just added appears.
-        return await ask_in(self._database.read, list_keys, identity.name)
+        return await call_in_transaction(self._database.read, list_keys, identity.name)
 
     async def list_sessions(self, identity: Identity) -> Sequence[SessionRecord] | Denial:
         """Return the user's last sessions, the newest first."""
         name, limit = identity.name, LAST_SESSIONS
-        return await ask(list_sessions, self._database, open_only=False, identity=name, limit=limit)
+        return await call_blocking(
+            list_sessions, self._database, open_only=False, identity=name, limit=limit
+        )
 
     @run_in_thread
     def find_app_sessions(self, identity: Identity) -> AppSessions:

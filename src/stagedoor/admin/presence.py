@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 
-from stagedoor.admin.asking import ask, run_in_thread
+from stagedoor.admin.blocking import call_blocking, run_in_thread
 from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.shares import end_share, make_share
 from stagedoor.authz.decide import has_somewhere
@@ -99,7 +99,7 @@ class PresenceService:
 
         `is_watching` selects the users who only watch (True) or those who may type (False).
         """
-        return await ask(
+        return await call_blocking(
             attachments.list_attachments, self._database, is_watching=is_watching, targets=targets
         )
 
@@ -110,7 +110,9 @@ class PresenceService:
         if (denial := self._context.count_change(identity)) is not None:
             return denial
         service = self._context.make_service(identity.name)
-        return await ask(make_share, service, identity, target, terminal, lasts_s, typing=typing)
+        return await call_blocking(
+            make_share, service, identity, target, terminal, lasts_s, typing=typing
+        )
 
     @run_in_thread
     def end_share(self, identity: Identity, share_id: str) -> None:

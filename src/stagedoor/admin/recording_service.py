@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from stagedoor.admin import recordings
-from stagedoor.admin.asking import ask
+from stagedoor.admin.blocking import call_blocking
 from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.recordings import Recorded, find_recorded_session
 from stagedoor.admin.service import AdminService
@@ -252,7 +252,7 @@ class RecordingService:
         source: Source,
         searched: str | None = None,
     ) -> Denial | None:
-        return await ask(
+        return await call_blocking(
             recordings.record_views,
             self._service,
             viewed,
@@ -277,7 +277,7 @@ def _fits(recording: Recorded, wanted: RecordingFilter) -> bool:
 async def _read(function: Callable[[], _T]) -> _T | Denial:
     """Call `function` in a thread. A store or a folder that cannot be read is a Denial."""
     try:
-        return await ask(function)
+        return await call_blocking(function)
     except OSError as error:
         return Denial(Reason.INTERNAL, f"the gateway cannot read its recordings ({error.strerror})")
 

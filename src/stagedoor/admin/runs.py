@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from types import MappingProxyType
 
-from stagedoor.admin.asking import ask, ask_in
+from stagedoor.admin.blocking import call_blocking, call_in_transaction
 from stagedoor.audit.opening import make_session_id
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.event import Event, EventKind, Plain
@@ -55,19 +55,23 @@ class StoredRunRecords:
                 runs.add_recorded(transaction, run, origin, self._instance)
             return run
 
-        return await ask_in(self._database.write, write)
+        return await call_in_transaction(self._database.write, write)
 
     async def add_input(self, run_id: str, at: int, data: bytes) -> int | Denial | None:
         """Add input to a run that waits for it, and return its size; None if the run does not wait."""
-        return await ask_in(self._database.write, runs.add_input, run_id, at, data, self._now())
+        return await call_in_transaction(
+            self._database.write, runs.add_input, run_id, at, data, self._now()
+        )
 
     async def take_input(self, run_id: str, size: int) -> tuple[Run, bytes] | Denial | None:
         """Start a run that waits for its input of `size` bytes, and return both; None if it does not."""
-        return await ask_in(self._database.write, runs.take_input, run_id, size, self._now())
+        return await call_in_transaction(
+            self._database.write, runs.take_input, run_id, size, self._now()
+        )
 
     async def mark_running(self, run_id: str) -> bool | Denial:
         """Record that a task runs. Return False if its run counts as ended."""
-        return await ask_in(self._database.write, runs.mark_running, run_id)
+        return await call_in_transaction(self._database.write, runs.mark_running, run_id)
 
     async def end(self, run_id: str, end: RunEnd, log: RunLog) -> Run | Denial | None:
         """Record the end of a run, in the audit as well. Return the run, or None if it had ended."""
@@ -78,7 +82,7 @@ class StoredRunRecords:
                 append(transaction, [self._event(EventKind.RUN_ENDED, run, run.starter, None)])
             return run
 
-        return await ask_in(self._database.write, write)
+        return await call_in_transaction(self._database.write, write)
 
     def note_recording(self, run: Run, ended: RecordingEnded) -> None:
         """Write to the audit that a run was recorded, or could not be. Blocks. Raises StoreError."""
@@ -108,23 +112,23 @@ class StoredRunRecords:
     ) -> Denial | None:
         """Write to the audit that the user `name` cancels or views a run."""
         event = self._event(kind, run, name, origin)
-        return await ask_in(self._database.write, append, [event])
+        return await call_in_transaction(self._database.write, append, [event])
 
     async def find(self, prefix: str) -> Sequence[Run] | Denial:
         """Return the runs whose id begins with `prefix`, two at most."""
-        return await ask_in(self._database.read, runs.find_runs, prefix)
+        return await call_in_transaction(self._database.read, runs.find_runs, prefix)
 
     async def list_runs(self, is_shown: Callable[[Target], bool]) -> Sequence[Run] | Denial:
         """Return the runs of the apps that are shown, the newest first. `is_shown` is called in a thread."""
-        return await ask_in(self._database.read, runs.list_runs, is_shown)
+        return await call_in_transaction(self._database.read, runs.list_runs, is_shown)
 
     async def read_log(self, run_id: str) -> RunLog | Denial:
         """Return what the store has of the log of a run that has ended."""
-        return await ask_in(self._database.read, runs.read_log, run_id)
+        return await call_in_transaction(self._database.read, runs.read_log, run_id)
 
     async def find_lost(self) -> Sequence[tuple[Run, RunEnd]] | Denial:
         """Return the runs that count as lost now, each with its end."""
-        return await ask_in(self._database.read, runs.find_lost, self._now())
+        return await call_in_transaction(self._database.read, runs.find_lost, self._now())
 
     async def forget_old(self) -> set[str] | Denial:
         """Remove old runs, and return the ids of all that are left."""
@@ -138,7 +142,7 @@ class StoredRunRecords:
                     runs.remove_runs(transaction, old)
             return known - set(old)
 
-        return await ask(write)
+        return await call_blocking(write)
 
     def _event(self, kind: EventKind, run: Run, name: str, origin: LoginOrigin | None) -> Event:
         fields: dict[str, Plain] = {"run": run.id}

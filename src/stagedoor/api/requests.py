@@ -147,7 +147,7 @@ async def review_request(call: Call) -> t.AccessRequestEntry:
 def _require(result: T | Denial) -> T:
     """Return the result, or raise the denial. A request that the caller may not see counts as missing.
 
-    A refusal by the store (`admin.asking.ask`) is reported as by operations that use the store directly.
+    A refusal by the store (`admin.blocking.call_blocking`) is reported as by operations that use it directly.
     """
     if result is NOT_YOURS:
         raise NotFoundError(UNKNOWN)

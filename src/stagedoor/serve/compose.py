@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from stagedoor.admin.asking import ask
+from stagedoor.admin.blocking import call_blocking
 from stagedoor.admin.certificates.user_signer import UserCertificates
 from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.requests.offers import RequestOffers
@@ -311,8 +311,8 @@ def _authenticator(settings: Settings, watch: PolicyWatch, database: Database) -
         time.time,
         trust=make_trust_reader(settings),
         last_policy=lambda: watch.last_policy,
-        find_sign_in=lambda number: ask(sign_in_numbered, database, number, time.time()),
-        find_login=lambda secret: ask(passes.find, database, KeyLogin, secret),
+        find_sign_in=lambda number: call_blocking(sign_in_numbered, database, number, time.time()),
+        find_login=lambda secret: call_blocking(passes.find, database, KeyLogin, secret),
         stale_s={provider.name: provider.stale_s for provider in settings.sso},
     )
 

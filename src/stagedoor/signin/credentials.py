@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.asking import ask, run_in_thread
+from stagedoor.admin.blocking import call_blocking, run_in_thread
 from stagedoor.admin.certificates.revocation import RefusedKeys, require_unrevoked
 from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.sign_ins import end_sign_ins, list_sign_ins
@@ -115,7 +115,7 @@ class CredentialService:
             return make_link_identity(User(proved.name, proved.groups, after))
 
         async with self._hashing:
-            return await ask(change)
+            return await call_blocking(change)
 
     async def set_language(self, identity: Identity, language: str) -> Denial | None:
         """Set the language of the user's pages and messages, or with "" that of each browser."""
@@ -130,11 +130,13 @@ class CredentialService:
                 self._context.make_service(identity.name), identity.name, language or None
             )
 
-        return await ask(change)
+        return await call_blocking(change)
 
     async def accept_invitation(self, secret: str, password: str) -> Identity | Denial:
         """Set the password of the invited user, use up the invitation, and return the user's identity."""
-        name = await ask(find_invited_user, self._context.database, secret, self._context.now())
+        name = await call_blocking(
+            find_invited_user, self._context.database, secret, self._context.now()
+        )
         if isinstance(name, Denial):
             return name
 
@@ -143,7 +145,7 @@ class CredentialService:
             return make_link_identity(accept(service, name, secret, password))
 
         async with self._hashing:
-            return await ask(change)
+            return await call_blocking(change)
 
     async def add_token(
         self, identity: Identity, apps: Sequence[str], days: float
@@ -174,7 +176,7 @@ class CredentialService:
             )
             return NewToken(token.id, token.text, end)
 
-        return await ask(make)
+        return await call_blocking(make)
 
     @run_in_thread
     def revoke_token(self, identity: Identity, token_id: str) -> None:
@@ -217,7 +219,7 @@ class CredentialService:
                     "or ask an administrator"
                 ) from None
 
-        return await ask(add)
+        return await call_blocking(add)
 
     @run_in_thread
     def remove_key(self, identity: Identity, fingerprint: str) -> None:

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import structlog
 
-from stagedoor.admin.asking import ask
+from stagedoor.admin.blocking import call_blocking
 from stagedoor.admin.context import WorkerContext
 from stagedoor.authn.passes import (
     SIGN_IN_AGAIN,
@@ -73,13 +73,13 @@ class PassService:
         if denial := self._context.count_change(identity):
             return denial
         if self._is_local_exception(identity):
-            denial = await ask(self._audit_local_sign_in, identity, source)
+            denial = await call_blocking(self._audit_local_sign_in, identity, source)
             if denial is not None:
                 return denial
         secret, now = passes.make_secret(), self._context.now()
         id_ = hash_secret(secret)
         session = create_session(id_, identity, now, self._lifetimes, source, label)
-        denial = await ask(passes.issue, self._context.database, session, now, answer)
+        denial = await call_blocking(passes.issue, self._context.database, session, now, answer)
         if denial is not None:
             return denial
         self._on_sign_in(identity)
@@ -89,7 +89,7 @@ class PassService:
         """Issue a ticket and return its secret. It lasts seconds and changes no policy."""
         secret, now = passes.make_secret(), self._context.now()
         ticket = create_ticket(hash_secret(secret), identity, purpose, now, self._lifetimes)
-        return await ask(passes.issue, self._context.database, ticket, now) or secret
+        return await call_blocking(passes.issue, self._context.database, ticket, now) or secret
 
     def _is_local_exception(self, identity: Identity) -> bool:
         """Return whether the sign-in is by a password although only some groups may use one."""
@@ -110,7 +110,7 @@ class PassService:
 
     async def find_session(self, secret: str) -> tuple[WebSession, Identity] | Denial:
         """Return the session with that secret and its identity, if it is still valid."""
-        session = await ask(passes.find, self._context.database, WebSession, secret)
+        session = await call_blocking(passes.find, self._context.database, WebSession, secret)
         if isinstance(session, Denial):
             return session
         identity = await self.identify(session)
@@ -121,7 +121,7 @@ class PassService:
 
     async def use_ticket(self, secret: str) -> tuple[Identity, TicketPurpose] | Denial:
         """Use up a ticket. Return its identity, and what it opens."""
-        ticket = await ask(passes.use_up, self._context.database, Ticket, secret)
+        ticket = await call_blocking(passes.use_up, self._context.database, Ticket, secret)
         if isinstance(ticket, Denial):
             return ticket
         identity = await self.identify(ticket)
@@ -132,7 +132,7 @@ class PassService:
 
     async def use_link(self, secret: str) -> Identity | Denial:
         """Use up a link. Return the identity that it signs in as."""
-        link = await ask(passes.use_up, self._context.database, SignInLink, secret)
+        link = await call_blocking(passes.use_up, self._context.database, SignInLink, secret)
         return link if isinstance(link, Denial) else await self.identify(link)
 
     async def identify(self, shown: WebPass | None) -> Identity | Denial:
@@ -162,11 +162,11 @@ class PassService:
                 passes.end_sign_in(change.transaction, session.id, reason, self._context.now())
                 change.fields |= {"user": session.name}
 
-        return await ask(end)
+        return await call_blocking(end)
 
     async def use_session(self, session: WebSession) -> WebSession | Denial:
         """Move the end of a session that was just used, as the settings allow. Return it as it is now."""
-        used = await ask(self.extend, session)
+        used = await call_blocking(self.extend, session)
         if used is None:
             return Denial(Reason.CREDENTIAL_WRONG, f"your sign-in is over; {SIGN_IN_AGAIN}")
         return used

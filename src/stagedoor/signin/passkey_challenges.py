@@ -6,7 +6,7 @@ the browser's sign-in, so an answer that was overheard, or given for something e
 
 import secrets
 
-from stagedoor.admin.asking import ask
+from stagedoor.admin.blocking import call_blocking
 from stagedoor.admin.context import WorkerContext
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
@@ -57,7 +57,7 @@ async def create_challenge_for_stranger(context: WorkerContext) -> bytes | Denia
 async def _store(context: WorkerContext, record: Challenge, most: int) -> bytes | Denial:
     challenge, now = secrets.token_bytes(_CHALLENGE_BYTES), context.now()
     add = stored.add_challenge
-    return await ask(add, context.database, challenge, record, now, most) or challenge
+    return await call_blocking(add, context.database, challenge, record, now, most) or challenge
 
 
 def take_challenge(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from stagedoor.admin.asking import ask, ask_in, run_in_thread
+from stagedoor.admin.blocking import call_blocking, call_in_transaction, run_in_thread
 from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.sign_ins import show_id
 from stagedoor.authn.passes import by_passkey
@@ -53,7 +53,9 @@ class PasskeyChecks:
         The proof is for the browser's own sign-in or, with `waiting`, for that of a terminal whose letters
         the user has typed.
         """
-        known = await ask_in(self._context.database.read, stored.list_passkeys, identity.name)
+        known = await call_in_transaction(
+            self._context.database.read, stored.list_passkeys, identity.name
+        )
         if isinstance(known, Denial):
             return known
         here = [passkey for passkey in known if passkey.rp_id == rp.id]
@@ -155,7 +157,7 @@ class PasskeyChecks:
         self, rp: RelyingParty, answer: Answer, source: Source
     ) -> Identity | Denial:
         """Return the user's identity, if the answer is right and the user has a password here."""
-        identity = await ask(self._sign_in, rp, answer)
+        identity = await call_blocking(self._sign_in, rp, answer)
         if not isinstance(identity, Denial):
             self._beginnings.give_back(source)
         return identity

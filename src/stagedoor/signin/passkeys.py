@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from stagedoor.admin.asking import ask, ask_in
+from stagedoor.admin.blocking import call_blocking, call_in_transaction
 from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.service import AdminService
 from stagedoor.authn.passkeys import (
@@ -87,7 +87,9 @@ class PasskeyRegistry:
 
     async def list_own(self, identity: Identity) -> list[PasskeyRecord] | Denial:
         """Return the user's passkeys, the oldest first."""
-        return await ask_in(self._context.database.read, stored.list_passkeys, identity.name)
+        return await call_in_transaction(
+            self._context.database.read, stored.list_passkeys, identity.name
+        )
 
     async def begin_registration(
         self, identity: Identity, rp: RelyingParty, *, proved: bool
@@ -131,7 +133,7 @@ class PasskeyRegistry:
         passkey = PasskeyRecord(
             new.id, identity.name, label, rp.id, new.credential, new.sign_count, self._context.now()
         )
-        return await ask(self._add, identity, passkey, challenge)
+        return await call_blocking(self._add, identity, passkey, challenge)
 
     def _add(self, identity: Identity, passkey: PasskeyRecord, challenge: bytes) -> PasskeyRecord:
         """Store a passkey that was created for `challenge`. Runs in a thread.
@@ -161,7 +163,7 @@ class PasskeyRegistry:
 
         Else a thief who knows the password would remove it and add their own.
         """
-        removed = await ask(
+        removed = await call_blocking(
             partial(remove_passkey, may_be_last=self.has_fresh_proof(identity)),
             self._context.make_service(identity.name),
             id_,

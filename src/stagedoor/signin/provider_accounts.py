@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from stagedoor.admin.asking import ask, ask_in, run_in_thread
+from stagedoor.admin.blocking import call_blocking, call_in_transaction, run_in_thread
 from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.service import AdminService
 from stagedoor.model.denial import Denial
@@ -92,13 +92,13 @@ class ProviderAccounts:
 
         The first sign-in adds the user.
         """
-        unchanged = await ask(self._user_if_unchanged, account, mapped)
+        unchanged = await call_blocking(self._user_if_unchanged, account, mapped)
         if unchanged is not None:
             return unchanged
         reserved = explain_reserved(
             mapped.name, list_reserved_names(self._context.settings), self._apps()
         )
-        return await ask(self._store_user, provider, account, mapped, reserved)
+        return await call_blocking(self._store_user, provider, account, mapped, reserved)
 
     def _user_if_unchanged(self, account: ProviderAccount, mapped: Mapped) -> User | None:
         """Return the user if nothing has to be written, else None.
@@ -153,7 +153,9 @@ class ProviderAccounts:
 
     async def read_ended_at(self, account: ProviderAccount) -> float | Denial | None:
         """Return when an administrator last ended a sign-in of the account's user, or None."""
-        return await ask_in(self._context.database.read, identities.read_required_proof, account)
+        return await call_in_transaction(
+            self._context.database.read, identities.read_required_proof, account
+        )
 
     @run_in_thread
     def forget_ended(self, account: ProviderAccount) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from stagedoor.admin.asking import ask
+from stagedoor.admin.blocking import call_blocking
 from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.sign_ins import end_all_by_provider
 from stagedoor.model.denial import Denial, Reason
@@ -51,7 +51,7 @@ class ProviderLogout:
             except OidcError as error:
                 denial = _invalid_token(str(error))
             else:
-                denial = await ask(self._end_sign_ins, provider, logout)
+                denial = await call_blocking(self._end_sign_ins, provider, logout)
                 if denial is None:
                     self._attempts.give_back(source)
                 return denial

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from stagedoor.admin.asking import ask
+from stagedoor.admin.blocking import call_blocking
 from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.sign_ins import show_id
 from stagedoor.authn.passes import by_provider
@@ -250,7 +250,7 @@ class ProviderSignIns:
                 "acr is not in sso.step_up_acr",
                 "authenticate there in another way, or use a passkey",
             )
-        return await ask(self._mark_proved, callback, prompt)
+        return await call_blocking(self._mark_proved, callback, prompt)
 
     def _why_not_proved(self, callback: _Callback, prompt: LoginPrompt) -> Denial | None:
         """Return None if the provider has asked the person since `prompt`, else why that is not proved.

@@ -8,7 +8,7 @@ import secrets
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
-from stagedoor.admin.asking import ask, ask_in, run_in_thread
+from stagedoor.admin.blocking import call_blocking, call_in_transaction, run_in_thread
 from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.sign_ins import show_id
 from stagedoor.model.denial import Denial, Reason
@@ -79,7 +79,7 @@ class StepUpService:
         now = self._context.now()
         last = self._last_step_ups.get(sign_in)
         if last is not None and last.ends_at - now > REUSED_ABOVE_S:
-            pending = await ask_in(self._context.database.read, step_ups.find, last.id)
+            pending = await call_in_transaction(self._context.database.read, step_ups.find, last.id)
             if isinstance(pending, PendingStepUp) and pending.tries_left > 0:
                 return last.instruction
         id_, letters = secrets.token_urlsafe(9), choose_letters(secrets.token_bytes(64))
@@ -94,7 +94,10 @@ class StepUpService:
             now,
             now + PENDING_S,
         )
-        if await ask(step_ups.add, self._context.database, step_up, now, OF_SIGN_IN) is not True:
+        if (
+            await call_blocking(step_ups.add, self._context.database, step_up, now, OF_SIGN_IN)
+            is not True
+        ):
             return None  # the refusal itself says where to prove it
         instruction = (
             f"open {self._url}/{id_} and type {show_letters(letters)} there, within "
@@ -121,7 +124,7 @@ class StepUpService:
 
     async def find(self, identity: Identity, id_: str) -> PendingStepUp | Denial:
         """Return the user's step-up that waits under `id_`. Refuse another user's as if there were none."""
-        step_up = await ask_in(self._context.database.read, step_ups.find, id_)
+        step_up = await call_in_transaction(self._context.database.read, step_ups.find, id_)
         if step_up is None or (
             isinstance(step_up, PendingStepUp)
             and not is_open(step_up, identity.name, self._context.now())
@@ -136,7 +139,7 @@ class StepUpService:
         """
         if identity.method is not Method.PASSWORD:
             return False
-        own = await ask_in(self._context.database.read, list_passkeys, identity.name)
+        own = await call_in_transaction(self._context.database.read, list_passkeys, identity.name)
         return not isinstance(own, Denial) and not own
 
     @run_in_thread

@@ -18,8 +18,8 @@ from stagedoor.admin.access.views import (
     RowPage,
     SessionRow,
 )
-from stagedoor.admin.asking import ask
 from stagedoor.admin.audit.search import SearchPage, search_audit
+from stagedoor.admin.blocking import call_blocking
 from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.person import set_disabled
 from stagedoor.admin.service import AdminService
@@ -143,13 +143,13 @@ class ConsoleService:
                     break
             return rows
 
-        return await ask(read)
+        return await call_blocking(read)
 
     async def end_session(self, identity: Identity, id_: str, reason: str) -> Denial | None:
         """Close a session. `reason` is shown to its user."""
         if not self.has_any(identity):
             return NO_PAGE
-        matches = await ask(find_sessions, self.database, id_, limit=1)
+        matches = await call_blocking(find_sessions, self.database, id_, limit=1)
         if isinstance(matches, Denial):
             return matches
         session = matches[0] if matches and matches[0].id == id_ else None
@@ -165,7 +165,7 @@ class ConsoleService:
         if not said.isprintable():
             return Denial(Reason.BAD_REQUEST, "the reason holds control characters")
         service = self.open_service(identity)
-        done = await ask(admin_sessions.request_close, service, [id_], said)
+        done = await call_blocking(admin_sessions.request_close, service, [id_], said)
         return done if isinstance(done, Denial) else None
 
     # People.
@@ -213,7 +213,7 @@ class ConsoleService:
             sessions = list_sessions(self.database, open_only=False, identity=name, limit=20)
             return list_sign_ins(self.open_service(identity), name), sessions
 
-        stored = await ask(read)
+        stored = await call_blocking(read)
         if isinstance(stored, Denial):
             return stored
         grants = await self.make_grant_rows(identity, rules)
@@ -255,7 +255,7 @@ class ConsoleService:
                 case _:
                     raise NotFoundError("nothing has that name any more")
 
-        return await ask(change)
+        return await call_blocking(change)
 
     async def _read_uses(self, names: Sequence[str]) -> dict[str, float]:
         """Return when these users last opened a session, as far as the index has it."""
@@ -291,7 +291,7 @@ class ConsoleService:
             finally:
                 index.close_file()
 
-        loaded = await ask(load)
+        loaded = await call_blocking(load)
         return none if isinstance(loaded, Denial) else loaded
 
     # Audit, explanations and health.
@@ -308,7 +308,7 @@ class ConsoleService:
             return access.has_for_app(Role.AUDITOR, event.target)
 
         folder = self.settings.data_dir
-        return await ask(
+        return await call_blocking(
             search_audit, self.database, folder, text, may_see=may_see, since=since, before=before
         )
 
@@ -328,7 +328,7 @@ class ConsoleService:
         """Return the state of the installation, with all checks if wanted."""
         if (denial := self.check_role(identity, Role.AUDITOR)) is not None:
             return denial
-        return await ask(self._read_health, checks)
+        return await call_blocking(self._read_health, checks)
 
 
 def _is_recorded(policy: Policy, session: SessionRecord, now: float) -> bool:

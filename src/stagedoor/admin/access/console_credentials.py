@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from stagedoor.admin.access.console import PAGE, ConsoleService
 from stagedoor.admin.access.views import CredentialRow, RowPage
-from stagedoor.admin.asking import ask
+from stagedoor.admin.blocking import call_blocking
 from stagedoor.model.denial import Denial
 from stagedoor.model.identity import Identity
 from stagedoor.model.policy import Policy
@@ -63,7 +63,7 @@ async def _list_sign_ins(
 ) -> RowPage[CredentialRow] | Denial:
     place = _PLACE.fullmatch(after)
     last = None if place is None else (place["user"], place["id"])
-    page = await ask(search_sign_ins, console.database, console.now(), wanted, last, PAGE)
+    page = await call_blocking(search_sign_ins, console.database, console.now(), wanted, last, PAGE)
     if isinstance(page, Denial):
         return page
     records, more = page

@@ -7,7 +7,7 @@ from functools import partial
 from stagedoor.admin import service as admin
 from stagedoor.admin.access.console import NO_PAGE, PAGE, ConsoleService
 from stagedoor.admin.access.views import GrantRow, RowPage
-from stagedoor.admin.asking import ask
+from stagedoor.admin.blocking import call_blocking
 from stagedoor.admin.requests import access_requests
 from stagedoor.admin.requests.request_view import RequestView, describe_request
 from stagedoor.authz.access_difference import AccessDifference, list_differences
@@ -88,7 +88,7 @@ async def add_grant(
     refused = _check_giving(console, identity, rule)
     if (denial := console.check_change(identity, refused, "adding a grant")) is not None:
         return denial
-    return await ask(
+    return await call_blocking(
         admin.add_grant,
         console.open_service(identity),
         rule.subject,
@@ -109,7 +109,7 @@ async def remove_grant(
     )
     if (denial := console.check_change(identity, refused, "removing a grant")) is not None:
         return denial
-    return await ask(admin.remove_grant, console.open_service(identity), number)
+    return await call_blocking(admin.remove_grant, console.open_service(identity), number)
 
 
 async def make_on_request(
@@ -145,7 +145,7 @@ async def make_on_request(
         admin.remove_grant(service, number)
         return made
 
-    return await ask(change)
+    return await call_blocking(change)
 
 
 async def list_request_views(
@@ -169,7 +169,7 @@ async def list_request_views(
         describe = partial(describe_request, console.database, policy, identity.name)
         return [describe(request, now) for request in seen[:PAGE]]
 
-    return await ask(read)
+    return await call_blocking(read)
 
 
 def _check_giving(console: ConsoleService, identity: Identity, rule: GrantRule) -> Denial | None:
@@ -196,7 +196,7 @@ async def _preview(
     def compare() -> list[AccessDifference]:
         return list(list_differences(before, after, console.now()))
 
-    differences = await ask(compare)
+    differences = await call_blocking(compare)
     if isinstance(differences, Denial):
         return differences
     row = (await console.make_grant_rows(identity, [rule]))[0]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from stagedoor.admin import roles
 from stagedoor.admin.access.console import ConsoleService
-from stagedoor.admin.asking import ask, ask_in
+from stagedoor.admin.blocking import call_blocking, call_in_transaction
 from stagedoor.admin.requests import access_requests
 from stagedoor.authz.access_difference import find_administering_by, find_asking_by
 from stagedoor.authz.roles import check_request_rule, check_role_change
@@ -71,7 +71,7 @@ async def list_rules(console: ConsoleService, identity: Identity) -> RulesView |
     ) -> tuple[Mapping[str, int], Mapping[int, tuple[float, str]]]:
         return count_backlogs(transaction, names), read_rule_uses(transaction)
 
-    stored = await ask_in(console.database.read, read)
+    stored = await call_in_transaction(console.database.read, read)
     if isinstance(stored, Denial):
         return stored
     backlogs, used = stored
@@ -115,8 +115,8 @@ async def add_rule(console: ConsoleService, identity: Identity, rule: Rule) -> R
         return denial
     service = console.open_service(identity)
     if isinstance(rule, RequestRule):
-        return await ask(access_requests.add_rule, service, rule)
-    return await ask(roles.add_role, service, rule)
+        return await call_blocking(access_requests.add_rule, service, rule)
+    return await call_blocking(roles.add_role, service, rule)
 
 
 async def remove_rule(
@@ -127,7 +127,7 @@ async def remove_rule(
     if (denial := console.check_change(identity, refused, "removing a rule")) is not None:
         return denial
     remove = access_requests.remove_rule if kind is RequestRule else roles.remove_role
-    return await ask(remove, console.open_service(identity), number)
+    return await call_blocking(remove, console.open_service(identity), number)
 
 
 def _check_adding(console: ConsoleService, identity: Identity, rule: Rule) -> Denial | None:
@@ -167,4 +167,4 @@ async def _preview(
             used = read_rule_uses(transaction).get(rule.id)
         return RulePreview(rule, find_asking_by(policy, rule), may_change, ending, used)
 
-    return await ask(compare)
+    return await call_blocking(compare)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
-from stagedoor.admin.asking import ask
+from stagedoor.admin.blocking import call_blocking
 from stagedoor.admin.certificates.authorities import read_user_ca
 from stagedoor.admin.context import WorkerContext
 from stagedoor.authn.decide_key import deny_revoked_key
@@ -111,7 +111,7 @@ class RevocationList:
         now = self._context.now()
         if self._latest is not None and 0 <= now - self._latest[0] < FRESH_S:
             return self._latest[1]
-        revoked = await ask(
+        revoked = await call_blocking(
             list_revoked_sign_ins, self._context.database, self._context.policy(), now
         )
         if isinstance(revoked, Denial):

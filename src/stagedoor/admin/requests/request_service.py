@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 
-from stagedoor.admin.asking import ask, run_in_thread
+from stagedoor.admin.blocking import call_blocking, run_in_thread
 from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.requests import access_requests as admin
 from stagedoor.admin.requests.offers import RequestOffers
@@ -62,14 +62,14 @@ class RequestService:
 
     async def explain_end(self, number: int) -> Denial:
         """Return why a request that was pending now gives no access."""
-        record = await ask(admin.read_request, self._service("gateway"), number)
+        record = await call_blocking(admin.read_request, self._service("gateway"), number)
         if isinstance(record, Denial):
             return record
         return Denial(Reason.NO_GRANT, describe_end(record, self._now()))
 
     async def begin(self, identity: Identity, number: int) -> Denial | None:
         """Start the time of an approved request, if this is the first entry."""
-        begun = await ask(admin.begin_request, self._service(identity.name), number)
+        begun = await call_blocking(admin.begin_request, self._service(identity.name), number)
         return begun if isinstance(begun, Denial) else None
 
     # People who ask and decide.
@@ -102,13 +102,15 @@ class RequestService:
         if (limit := self._context.count_change(identity)) is not None:
             return limit
         service = self._service(identity.name)
-        return await ask(
+        return await call_blocking(
             admin.make_request, service, identity.name, targets, rule, reason, lasts_s, starts_at
         )
 
     async def list_requests(self, identity: Identity) -> Sequence[AccessRequest] | Denial:
         """Return the requests that are open or need a review and that the user may see, the newest first."""
-        requests = await ask(admin.list_requests, self._service(identity.name), open_only=True)
+        requests = await call_blocking(
+            admin.list_requests, self._service(identity.name), open_only=True
+        )
         if isinstance(requests, Denial):
             return requests
         policy = self._policy()
@@ -116,12 +118,12 @@ class RequestService:
 
     async def read(self, identity: Identity, number: int) -> admin.RequestRecord | Denial:
         """Return a request that the user may see."""
-        return await ask(self._read, identity, number)
+        return await call_blocking(self._read, identity, number)
 
     async def describe(self, identity: Identity, request: AccessRequest) -> RequestView | Denial:
         """Return a request that the user has read, with the details that an approver needs."""
         now = self._now()
-        return await ask(
+        return await call_blocking(
             describe_request, self._context.database, self._policy(), identity.name, request, now
         )
 
@@ -163,7 +165,7 @@ class RequestService:
             admin.record_refusal(service, request, refusal.message)
             return refusal
 
-        return await ask(check_and_act)
+        return await call_blocking(check_and_act)
 
     @run_in_thread
     def leave(self, identity: Identity, number: int) -> AccessRequest | Denial:

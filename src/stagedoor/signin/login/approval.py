@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Callable
 
-from stagedoor.admin.asking import ask
+from stagedoor.admin.blocking import call_blocking
 from stagedoor.admin.certificates.user_signer import (
     CertificateError,
     NoGrantError,
@@ -30,7 +30,7 @@ class LoginApproval:
         """Return a login that still waits and that this user may approve."""
         if (denial := _check_approver(identity)) is not None:
             return denial
-        login = await ask(pending_logins.find, self._context.database, id_)
+        login = await call_blocking(pending_logins.find, self._context.database, id_)
         if login is None or (
             isinstance(login, PendingLogin)
             and (
@@ -60,7 +60,7 @@ class LoginApproval:
                 return pending_login.approve_by_code(login, *me, code)
             return pending_login.approve_by_letters(login, *me, letters or "", gateway)
 
-        after = await ask(self._change, identity, id_, step)
+        after = await call_blocking(self._change, identity, id_, step)
         if isinstance(after, Denial):
             return after
         if after.state is LoginState.APPROVED and (code is not None or after.code_hash is None):
@@ -78,7 +78,7 @@ class LoginApproval:
         def step(login: PendingLogin) -> PendingLogin:
             return pending_login.deny(login, self._context.now())
 
-        after = await ask(self._change, identity, id_, step)
+        after = await call_blocking(self._change, identity, id_, step)
         return after if isinstance(after, Denial) else None
 
     def _change(
@@ -105,7 +105,7 @@ class LoginApproval:
 
 async def submit(context: WorkerContext, login: PendingLogin) -> Denial | None:
     """Store a login that waits for its user's approval, or return why there is no room for it."""
-    full = await ask(pending_logins.add, context.database, login, context.now())
+    full = await call_blocking(pending_logins.add, context.database, login, context.now())
     if full is None or isinstance(full, Denial):
         return full
     return Denial(

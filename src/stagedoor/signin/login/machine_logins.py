@@ -12,7 +12,7 @@ from pathlib import Path
 import structlog
 from joserfc.jwk import KeySet
 
-from stagedoor.admin.asking import ask
+from stagedoor.admin.blocking import call_blocking
 from stagedoor.admin.certificates.revocation import RefusedKeys
 from stagedoor.admin.certificates.user_signer import UserCertificates
 from stagedoor.admin.context import WorkerContext
@@ -182,7 +182,7 @@ class MachineLoginService:
         self._attempts.give_back(source)
         if (denial := self._count_login(machine)) is not None:
             return denial
-        opened = await ask(self._open, machine, claims, key, source)
+        opened = await call_blocking(self._open, machine, claims, key, source)
         if isinstance(opened, Denial):
             return opened
         secret, login = opened

@@ -4,7 +4,7 @@ import secrets
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from stagedoor.admin.asking import ask
+from stagedoor.admin.blocking import call_blocking
 from stagedoor.admin.certificates.revocation import RefusedKeys
 from stagedoor.admin.certificates.user_signer import (
     CertificateError,
@@ -138,7 +138,7 @@ class LoginService:
         """
         if (denial := self._questions.take(source)) is not None:
             return denial
-        opened = await ask(self._open_if_approved, id_, verifier, code, gateway)
+        opened = await call_blocking(self._open_if_approved, id_, verifier, code, gateway)
         if isinstance(opened, LoginState | Denial):
             return opened
         secret, login = opened
@@ -200,7 +200,7 @@ class LoginService:
                 Reason.BAD_REQUEST,
                 f"your clock is {abs(ahead_s) / MINUTE_S:.0f} min {direction} of the gateway's; set it",
             )
-        current = await ask(
+        current = await call_blocking(
             logins.sign_in_of_key, self._context.database, key.fingerprint, self._context.now()
         )
         if current is None or isinstance(current, Denial):
@@ -208,7 +208,7 @@ class LoginService:
         identity = await self._passes.identify(current)
         if isinstance(identity, Denial):
             return identity
-        login = await ask(self._passes.extend, current)
+        login = await call_blocking(self._passes.extend, current)
         if login is None or isinstance(login, Denial):
             return login or _NO_LOGIN
         try:
@@ -220,7 +220,7 @@ class LoginService:
         """Return the user and the end of the login with that secret, without a certificate."""
         if (denial := self._questions.take(source)) is not None:
             return denial
-        login = await ask(passes.find, self._context.database, KeyLogin, secret)
+        login = await call_blocking(passes.find, self._context.database, KeyLogin, secret)
         if login is None or isinstance(login, Denial):
             return login or _NO_LOGIN
         identity = await self._passes.identify(login)
@@ -245,7 +245,7 @@ class LoginService:
                 passes.end_sign_in(change.transaction, login.id, why, self._context.now())
                 change.fields |= {"user": login.name, "sign_in": show_id(login.id)}
 
-        return await ask(end)
+        return await call_blocking(end)
 
 
 def make_login_text(origin: str, challenge: bytes) -> bytes:

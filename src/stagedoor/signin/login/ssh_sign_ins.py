@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 
-from stagedoor.admin.asking import ask
+from stagedoor.admin.blocking import call_blocking
 from stagedoor.admin.certificates.revocation import RefusedKeys
 from stagedoor.admin.certificates.user_signer import CertificateError, UserCertificates
 from stagedoor.admin.context import WorkerContext
@@ -72,7 +72,7 @@ class KeyBinding:
         approved = await self._wait_for_answer(login, hold_s, partial(show, instructions))
         if isinstance(approved, Denial):
             return approved
-        opened = await ask(self._open, approved)
+        opened = await call_blocking(self._open, approved)
         if isinstance(opened, Denial):
             return opened
         self._beginnings.give_back(key.source)
@@ -133,7 +133,9 @@ class KeyBinding:
             await asyncio.sleep(LOOK_EVERY_S)
             waiting = tuple(self._waiting.items())  # `_waiting` may change during the query
             ids = [id_ for id_, _ in waiting]
-            answered = await ask(pending_logins.find_answered, self._context.database, ids)
+            answered = await call_blocking(
+                pending_logins.find_answered, self._context.database, ids
+            )
             if isinstance(answered, Denial):
                 continue
             for id_, answer in waiting:
@@ -245,7 +247,7 @@ class SshSignInService:
                 passes.end_sign_in(change.transaction, sign_in.id, LOGGED_OUT, now)
                 change.fields |= {"user": identity.name, "sign_in": str(sign_in.number)}
 
-        return await ask(end)
+        return await call_blocking(end)
 
     def find_end(self, identity: Identity) -> float | None:
         """Return the end of the identity's sign-in in seconds since the epoch; None without a sign-in."""

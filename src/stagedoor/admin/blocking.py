@@ -15,14 +15,14 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
-async def ask(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | Denial:
+async def call_blocking(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | Denial:
     """Call `function` in a thread and return its result. Store failures and refusals become a Denial."""
     try:
         return await asyncio.to_thread(function, *args, **kwargs)
     except StoreError as error:
         return Denial(
             Reason.AUDIT_UNAVAILABLE,
-            f"the gateway cannot use its store, so all logins are refused ({error.public}); try again",
+            f"the gateway cannot use its store ({error.public}); try again",
             retry_after_s=5,
         )
     except (RefusedError, NotFoundError, ConflictError) as error:
@@ -32,22 +32,22 @@ async def ask(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T 
 def run_in_thread(
     method: Callable[Concatenate[S, P], T],
 ) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T | Denial]]:
-    """Turn a blocking method into a coroutine method that returns as `ask` does."""
+    """Turn a blocking method into a coroutine method that returns as `call_blocking` does."""
 
     async def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T | Denial:
-        return await ask(method, self, *args, **kwargs)
+        return await call_blocking(method, self, *args, **kwargs)
 
     update_wrapper(call, method)
     return call
 
 
-async def ask_in(
+async def call_in_transaction(
     begin: Callable[[], AbstractContextManager[Transaction]],
     function: Callable[Concatenate[Transaction, P], T],
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> T | Denial:
-    """Call `function` in a thread with a transaction, as `ask` does.
+    """Call `function` in a thread with a transaction, as `call_blocking` does.
 
     `begin` is `Database.read` or `Database.write`.
     """
@@ -56,4 +56,4 @@ async def ask_in(
         with begin() as transaction:
             return function(transaction, *args, **kwargs)
 
-    return await ask(call)
+    return await call_blocking(call)

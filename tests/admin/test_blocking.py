@@ -1,10 +1,10 @@
-"""How a listener asks an administrator's function: every failure that a person may meet is a denial."""
+"""How a listener calls an administrator's function: every failure that a user may meet is a denial."""
 
 import threading
 
 import pytest
 
-from stagedoor.admin.asking import ask
+from stagedoor.admin.blocking import call_blocking
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError, StoreError
 
@@ -13,7 +13,7 @@ async def test_what_the_function_returns_comes_back_from_a_thread_of_its_own() -
     def add(one: int, *, other: int) -> tuple[int, str]:
         return one + other, threading.current_thread().name
 
-    total, thread = await ask(add, 1, other=2)  # type: ignore[misc]  # no denial here
+    total, thread = await call_blocking(add, 1, other=2)  # type: ignore[misc]  # no denial here
     assert total == 3
     assert thread != threading.current_thread().name
 
@@ -22,7 +22,7 @@ async def test_a_store_that_fails_lets_nobody_in_and_says_when_to_try_again() ->
     def fail() -> None:
         raise StoreError("the disk is full")
 
-    denial = await ask(fail)
+    denial = await call_blocking(fail)
     assert isinstance(denial, Denial)
     assert denial.reason is Reason.AUDIT_UNAVAILABLE
     assert "the disk is full" in denial.message
@@ -34,7 +34,7 @@ async def test_what_cannot_be_done_is_refused_in_its_own_words(error: type[Excep
     def fail() -> None:
         raise error("alice has no key 'x'")
 
-    denial = await ask(fail)
+    denial = await call_blocking(fail)
     assert isinstance(denial, Denial)
     assert (denial.reason, denial.message) == (Reason.BAD_REQUEST, "alice has no key 'x'")
     assert denial.line == denial.message
@@ -44,7 +44,7 @@ async def test_the_command_that_mends_it_is_for_administrators() -> None:
     def fail() -> None:
         raise NotFoundError.with_fix("there is no user x", "see `stagedoor user list`")
 
-    denial = await ask(fail)
+    denial = await call_blocking(fail)
     assert isinstance(denial, Denial)
     assert denial.message == "there is no user x; see `stagedoor user list`"
     assert denial.line == "there is no user x"
@@ -55,4 +55,4 @@ async def test_a_fault_of_ours_is_no_denial() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await ask(fail)
+        await call_blocking(fail)
