@@ -1,13 +1,14 @@
 /** Draws what `Prediction` returns over the terminal: underlined letters, and the cursor behind them. */
 
 import type { Terminal } from "@xterm/xterm";
-import { Prediction, type Screen } from "./prediction";
+import { Prediction, type Overlay, type Screen } from "./prediction";
 import { createElement } from "../page";
 
 export class LocalEcho {
   private readonly prediction = new Prediction();
   private readonly drawn = createElement("div", "", { id: "predicted" });
   private timer: ReturnType<typeof setTimeout> | undefined;
+  private overlay: Overlay | undefined;
 
   /** `mayEcho` returns whether the present program may echo what is typed. */
   constructor(
@@ -17,7 +18,10 @@ export class LocalEcho {
   ) {
     this.drawn.ariaHidden = "true";
     this.drawn.hidden = true;
-    term.onScroll(() => this.draw());
+    // xterm.js reports each line of output: with nothing drawn, even an element that is looked up would slow a flood.
+    term.onScroll(() => {
+      if (this.overlay !== undefined) this.cover(this.overlay);
+    });
   }
 
   /** Note input, which ends at the offset `end`. */
@@ -63,11 +67,16 @@ export class LocalEcho {
         this.prediction.look(performance.now(), this.screen());
         this.draw();
       }, Math.max(0, wakeAt - performance.now()) + 1);
-    const overlay = this.prediction.overlay();
+    this.overlay = this.prediction.overlay();
+    if (this.overlay === undefined) this.drawn.hidden = true;
+    else this.cover(this.overlay);
+  }
+
+  private cover(overlay: Overlay): void {
     const place = this.term.element?.querySelector<HTMLElement>(".xterm-screen");
-    const row = (overlay?.y ?? 0) - this.term.buffer.active.viewportY;
-    this.drawn.hidden = overlay === undefined || row < 0 || row >= this.term.rows;
-    if (this.drawn.hidden || overlay === undefined || !place) return;
+    const row = overlay.y - this.term.buffer.active.viewportY;
+    this.drawn.hidden = row < 0 || row >= this.term.rows;
+    if (this.drawn.hidden || !place) return;
     const { theme = {}, fontFamily = "", fontSize = 0 } = this.term.options;
     const [width, height] = [place.offsetWidth / this.term.cols, place.offsetHeight / this.term.rows];
     const cell = (text: string, x: number): HTMLElement => {

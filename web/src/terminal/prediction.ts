@@ -20,7 +20,7 @@ export interface Screen {
 }
 
 /** The characters to draw in row `y` from column `x` on, and the column of the cursor. */
-interface Overlay {
+export interface Overlay {
   x: number;
   y: number;
   text: string;
