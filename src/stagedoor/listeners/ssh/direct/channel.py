@@ -126,7 +126,11 @@ class DirectChannel:
                 downstream.close()
 
     def release(self) -> None:
-        """Close both ends and end the audit. Calling it again does nothing."""
+        """Close the ends that are open, and end the audit if it has begun.
+
+        A channel that is released while it starts is released again afterwards: until then it may get
+        another end, or its audit.
+        """
         self.is_released = True
         if self._reader is not None:
             self._reader(INTERRUPT_BYTE)

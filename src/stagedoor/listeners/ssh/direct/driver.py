@@ -108,7 +108,7 @@ class DirectDriver:
         self, request: events.ForwardRequest | events.AgentRequest
     ) -> effects.AnswerRequest:
         answer: asyncio.Future[effects.AnswerRequest] = asyncio.get_running_loop().create_future()
-        self._answers[request.channel] = answer
+        self._answers[request.channel_number] = answer
         self.post(request)
         return await answer
 
@@ -121,15 +121,15 @@ class DirectDriver:
 
     def _perform(self, effect: effects.Effect) -> None:
         match effect:
-            case effects.EnterShell(session, may_wait):
-                entering = self._enter(session, may_wait=may_wait)
-                self._entry_tasks[session] = self._parts.tasks.start(entering)
-            case effects.StopWait(session):
-                self._entry_tasks[session].cancel(HUNG_UP)
-            case effects.StartChannel(session, request, with_agent):
-                channel = self._channels[request.channel]
-                shell_session = self._sessions[session]
-                self._parts.tasks.start(self._start(shell_session, channel, request, with_agent))
+            case effects.EnterShell(session_number, may_wait):
+                entering = self._enter(session_number, may_wait=may_wait)
+                self._entry_tasks[session_number] = self._parts.tasks.start(entering)
+            case effects.StopWait(session_number):
+                self._entry_tasks[session_number].cancel(HUNG_UP)
+            case effects.StartChannel(session_number, request, with_agent):
+                channel = self._channels[request.channel_number]
+                session = self._sessions[session_number]
+                self._parts.tasks.start(self._start(session, channel, request, with_agent))
             case effects.AnswerRequest(number):
                 answer = self._answers.pop(number, None)
                 if answer is not None and not answer.done():
@@ -145,23 +145,23 @@ class DirectDriver:
             case effects.ReleaseChannel(number):
                 if number in self._channels:
                     self._channels.pop(number).release()
-            case effects.StopAgent(session):
+            case effects.StopAgent(session_number):
                 # The socket first, so that the shell cannot open another channel before these are closed.
-                self._sessions[session].shell._agent_forward_path = None
+                self._sessions[session_number].shell._agent_forward_path = None
                 self._login.stop_agent()
-            case effects.EndSession(session, end, detail):
-                self._sessions[session].end_as(end, detail)
-                self._sessions[session].shell.close()
+            case effects.EndSession(session_number, end, detail):
+                self._sessions[session_number].end_as(end, detail)
+                self._sessions[session_number].shell.close()
             case effects.CloseConnection(line):
                 self._login.hang_up(line)
 
     # The session.
 
-    async def _enter(self, session: int, *, may_wait: bool) -> None:
+    async def _enter(self, session_number: int, *, may_wait: bool) -> None:
         """Enter the shell, and run the session until it ends."""
         login, loop = self._login, asyncio.get_running_loop()
         progress_timer = loop.call_later(
-            SHOW_PROGRESS_AFTER_S, self.post, events.WaitTimeout(session)
+            SHOW_PROGRESS_AFTER_S, self.post, events.WaitTimeout(session_number)
         )
         refusal = ""
         try:
@@ -178,7 +178,7 @@ class DirectDriver:
             elif self._state.is_closed:
                 entered.give_up(HUNG_UP)
             else:
-                await self._run_session(session, entered)
+                await self._run_session(session_number, entered)
         except ShellLoginError as error:
             refusal = error.denial.line
         except ConnectionResetError as error:
@@ -190,8 +190,8 @@ class DirectDriver:
             raise
         finally:
             progress_timer.cancel()
-            self._entry_tasks.pop(session, None)
-            self.post(events.EntryEnded(session, refusal))
+            self._entry_tasks.pop(session_number, None)
+            self.post(events.EntryEnded(session_number, refusal))
 
     def _report(self, step: ProgressStep) -> None:
         """Report a step of entering. While the login waits for a person, the interrupt key cancels it."""
@@ -207,7 +207,7 @@ class DirectDriver:
         question = self._login.translate(f"stagedoor: {line}. Reason: ")
         return await ask_reason(tuple(self._channels.values()), question)
 
-    async def _run_session(self, session: int, entered: Entered) -> None:
+    async def _run_session(self, session_number: int, entered: Entered) -> None:
         login, granted = self._login, entered.grant.permissions
         # The certificate for the shell permits no more than the user's own credential.
         extensions = sorted(list_extensions(granted) & login.permits)
@@ -215,35 +215,37 @@ class DirectDriver:
         parts = self._parts
         async with open_shell_session(
             entered, parts.upstream, extensions, lambda: watch, parts.idle_timeout_s
-        ) as shell_session:
+        ) as session:
             if self._state.is_closed:
-                shell_session.end_as(End.UNREACHED, HUNG_UP)
+                session.end_as(End.UNREACHED, HUNG_UP)
                 return
-            self._sessions[session] = shell_session
+            self._sessions[session_number] = session
             for channel in self._channels.values():
                 channel.read_keys(None)
-            notices = EndNotices(partial(self._notify_end, session), parts.now)
-            shell_session.on_grant = lambda: self._follow_grant(session, shell_session, notices)
-            notices.plan(shell_session.grant)
-            self.post(events.SessionStarted(session, granted, shell_session.permissions))
+            notices = EndNotices(partial(self._notify_end, session_number), parts.now)
+            session.on_grant = lambda: self._follow_grant(session_number, session, notices)
+            notices.plan(session.grant)
+            self.post(events.SessionStarted(session_number, granted, session.permissions))
             end, detail = End.DRAINED, STOPPING
             try:
-                end, detail = await watch.end(self._target.shell_name)
+                end, detail = await watch.wait_lost(self._target.shell_name)
             finally:
                 # Ignored if the session has already ended, which closed the shell.
                 notices.cancel()
-                by_flow = shell_session.requested_end
-                end, detail = by_flow or (end, detail)
-                self.post(events.SessionEnded(session, end, detail, by_flow is not None))
-                del self._sessions[session]
+                by_gateway = session.requested_end is not None
+                end, detail = session.requested_end or (end, detail)
+                self.post(events.SessionEnded(session_number, end, detail, by_gateway))
+                del self._sessions[session_number]
 
-    def _follow_grant(self, session: int, shell_session: ShellSession, notices: EndNotices) -> None:
-        notices.plan(shell_session.grant)
-        self.post(events.PermissionChange(session, shell_session.permissions))
+    def _follow_grant(
+        self, session_number: int, session: ShellSession, notices: EndNotices
+    ) -> None:
+        notices.plan(session.grant)
+        self.post(events.PermissionChange(session_number, session.permissions))
 
-    def _notify_end(self, session: int, line: str) -> None:
+    def _notify_end(self, session_number: int, line: str) -> None:
         if line:
-            self.post(events.EndNotice(session, f"stagedoor: {line}"))
+            self.post(events.EndNotice(session_number, f"stagedoor: {line}"))
 
     # The start of a channel in the shell.
 
@@ -286,6 +288,7 @@ class DirectDriver:
             self.post(events.ChannelStarted(channel.number))
         finally:
             if channel.is_released:
+                # It was released while it started: also close what the start has opened since.
                 channel.release()
 
 
@@ -301,7 +304,7 @@ class _ShellWatch(asyncssh.SSHClient):
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost.set_result(exc)
 
-    async def end(self, shell_name: str) -> tuple[End, str]:
+    async def wait_lost(self, shell_name: str) -> tuple[End, str]:
         """Wait until the connection is lost, and return how that ends a session."""
         error = await asyncio.shield(self._lost)
         if isinstance(error, ConnectionResetError):

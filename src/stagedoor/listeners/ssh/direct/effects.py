@@ -15,7 +15,7 @@ class EnterShell:
     `may_wait` is whether the login may wait for a person to act: only a program can show its user how.
     """
 
-    session: int
+    session_number: int
     may_wait: bool = True
 
 
@@ -23,7 +23,7 @@ class EnterShell:
 class StopWait:
     """End the wait of a login for a person, because its user has left."""
 
-    session: int
+    session_number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class StartChannel:
     agent, if it has one.
     """
 
-    session: int
+    session_number: int
     request: ProgramRequest | ForwardRequest
     with_agent: bool
 
@@ -46,7 +46,7 @@ class AnswerRequest:
     `lacks` is the permission that the user does not have, and may be able to ask for.
     """
 
-    channel: int
+    channel_number: int
     refusal: str | None = None
     code: int = PROHIBITED
     lacks: Permission | None = None
@@ -56,14 +56,14 @@ class AnswerRequest:
 class ConnectChannel:
     """Pass the waiting bytes and all later ones between both ends."""
 
-    channel: int
+    channel_number: int
 
 
 @dataclass(frozen=True, slots=True)
 class SendLine:
     """Show a line on the stderr of a session channel."""
 
-    channel: int
+    channel_number: int
     line: str
 
 
@@ -71,14 +71,14 @@ class SendLine:
 class DrainChannel:
     """Report `Drained` once the developer has received all of the shell's bytes."""
 
-    channel: int
+    channel_number: int
 
 
 @dataclass(frozen=True, slots=True)
 class CloseChannel:
     """Send the developer an exit status or signal (RFC 4254 §6.10), if any, and close the channel."""
 
-    channel: int
+    channel_number: int
     exit: Exit
 
 
@@ -86,21 +86,21 @@ class CloseChannel:
 class ReleaseChannel:
     """Close both ends of a channel, and end its audit."""
 
-    channel: int
+    channel_number: int
 
 
 @dataclass(frozen=True, slots=True)
 class StopAgent:
     """Withdraw the developer's agent from the shell, and close the connections to it."""
 
-    session: int
+    session_number: int
 
 
 @dataclass(frozen=True, slots=True)
 class EndSession:
     """Close the connection to the shell, and end the session in the flow like this."""
 
-    session: int
+    session_number: int
     end: End
     detail: str = ""
 

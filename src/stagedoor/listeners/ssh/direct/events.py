@@ -19,7 +19,7 @@ PROHIBITED = 1
 class ProgramRequest:
     """The request for a program in the shell, on an open session channel."""
 
-    channel: int
+    channel_number: int
     program: ChannelRequest
 
 
@@ -27,7 +27,7 @@ class ProgramRequest:
 class ForwardRequest:
     """The request to open a channel to a port of the shell's loopback."""
 
-    channel: int
+    channel_number: int
     host: str
     port: int
 
@@ -36,7 +36,7 @@ class ForwardRequest:
 class AgentRequest:
     """The request to forward the developer's agent into the shell."""
 
-    channel: int
+    channel_number: int
 
 
 Request = ProgramRequest | ForwardRequest | AgentRequest
@@ -46,7 +46,7 @@ Request = ProgramRequest | ForwardRequest | AgentRequest
 class ChannelClosed:
     """The end of a developer's channel. `is_lost` is whether it ended because the connection broke."""
 
-    channel: int
+    channel_number: int
     is_lost: bool = False
 
 
@@ -54,7 +54,7 @@ class ChannelClosed:
 class Interrupted:
     """The interrupt key (Ctrl-C) at a terminal whose login waits for a person."""
 
-    channel: int
+    channel_number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class StartReport:
 class WaitTimeout:
     """The end of the time after which the developer is shown what the login waits for."""
 
-    session: int
+    session_number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class SessionStarted:
     `granted` are the permissions in the certificate for the shell, `current` those by the policy now.
     """
 
-    session: int
+    session_number: int
     granted: Permissions
     current: Permissions
 
@@ -95,7 +95,7 @@ class SessionStarted:
 class EntryEnded:
     """The end of the attempt to enter the shell. `why` is one line, empty if the session has begun."""
 
-    session: int
+    session_number: int
     why: str
 
 
@@ -103,7 +103,7 @@ class EntryEnded:
 class PermissionChange:
     """A change of the policy that changes the session's permissions."""
 
-    session: int
+    session_number: int
     current: Permissions
 
 
@@ -111,18 +111,18 @@ class PermissionChange:
 class EndNotice:
     """A notice that the session's access ends soon; `line` is for the terminals."""
 
-    session: int
+    session_number: int
     line: str
 
 
 @dataclass(frozen=True, slots=True)
 class SessionEnded:
-    """The end of a session, or of the current one if `session` is None.
+    """The end of a session, or of the current one if `session_number` is None.
 
     Either the gateway ends it and shows the reason, or the shell has hung up.
     """
 
-    session: int | None
+    session_number: int | None
     end: End
     detail: str
     by_gateway: bool
@@ -142,14 +142,14 @@ class GatewayDrains:
 class ChannelStarted:
     """The success of a `StartChannel`."""
 
-    channel: int
+    channel_number: int
 
 
 @dataclass(frozen=True, slots=True)
 class ChannelStartFailed:
     """The failure of a `StartChannel`; `code` is for a forward (RFC 4254 §5.1)."""
 
-    channel: int
+    channel_number: int
     why: str
     code: int = PROHIBITED
 
@@ -158,7 +158,7 @@ class ChannelStartFailed:
 class ShellChannelClosed:
     """The end of the shell's channel. `why` is a line for the developer after an irregular end."""
 
-    channel: int
+    channel_number: int
     exit: Exit = None
     why: str | None = None
 
@@ -167,7 +167,7 @@ class ShellChannelClosed:
 class Drained:
     """A notice that the developer has received all of the shell's bytes."""
 
-    channel: int
+    channel_number: int
 
 
 ChannelEvent = (

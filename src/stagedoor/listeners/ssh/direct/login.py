@@ -43,7 +43,7 @@ REFUSED_STATUS = 255
 class _Channel:
     request: events.Request
     phase: ChannelPhase = ChannelPhase.ENTERING
-    session: int | None = None
+    session_number: int | None = None
     exit: Exit = None
 
     @property
@@ -80,7 +80,7 @@ class DirectLogin:
         self._channels: dict[int, _Channel] = {}
         self.entering_session: int | None = None
         """The number of the session that the login is entering, or None."""
-        self._session: int | None = None
+        self._session_number: int | None = None
         self._last_session = 0
         self._granted: Permissions = frozenset()
         """The permissions in the certificate for the shell. Permissions granted later apply to the next
@@ -100,18 +100,19 @@ class DirectLogin:
                 return self._on_request(event)
             case events.SessionStarted():
                 return self._on_started(event)
-            case events.EntryEnded(session, why):
-                return self._on_refused(session, why)
+            case events.EntryEnded():
+                return self._on_entry_ended(event)
             case events.StartReport(step):
                 return self._on_progress(step)
-            case events.WaitTimeout(session):
-                self._shows_progress = session == self.entering_session
+            case events.WaitTimeout(session_number):
+                self._shows_progress = session_number == self.entering_session
                 is_due = self._shows_progress and self._progress.name not in SHOWN_STEPS
                 return self._show_progress() if is_due else []
-            case events.PermissionChange(session, current):
-                return self._on_permissions(current) if session == self._session else []
-            case events.EndNotice(session, line):
-                is_current = session == self._session
+            case events.PermissionChange(session_number, current):
+                is_current = session_number == self._session_number
+                return self._on_permissions(current) if is_current else []
+            case events.EndNotice(session_number, line):
+                is_current = session_number == self._session_number
                 return self._send(line, lambda channel: is_current and channel.has_terminal)
             case events.SessionEnded():
                 return self._on_ended(event)
@@ -125,12 +126,12 @@ class DirectLogin:
     # Requests, and the session that they need.
 
     def _on_request(self, request: events.Request) -> list[effects.Effect]:
-        self._channels[request.channel] = channel = _Channel(request)
+        self._channels[request.channel_number] = channel = _Channel(request)
         refusal = self._find_refusal(request)
         if refusal is not None:
-            return self._refuse(request.channel, refusal)
-        if self._session is not None:
-            return self._admit(channel, self._session)
+            return self._refuse(request.channel_number, refusal)
+        if self._session_number is not None:
+            return self._admit(channel, self._session_number)
         if self.entering_session is not None:
             return []
         self._last_session += 1
@@ -154,9 +155,9 @@ class DirectLogin:
                 return "your certificate permits no agent forwarding"
         return CONNECT_AGAIN if self._is_draining else None
 
-    def _admit(self, channel: _Channel, session: int) -> list[effects.Effect]:
+    def _admit(self, channel: _Channel, session_number: int) -> list[effects.Effect]:
         """Return the effects of a request, now that there is a session for it."""
-        channel.session = session
+        channel.session_number = session_number
         channel.step(ChannelStep.ENTERED)
         may_use_agent = Permission.AGENT in self._allowed
         request = channel.request
@@ -173,12 +174,12 @@ class DirectLogin:
                 answer = effects.AnswerRequest(number, refusal, lacks=lacks)
                 return [answer, effects.ReleaseChannel(number)]
             case events.ForwardRequest():
-                return [effects.StartChannel(session, request, may_use_agent)]
+                return [effects.StartChannel(session_number, request, may_use_agent)]
             case events.ProgramRequest(number, program):
                 if (forced := self._force_command) is not None:
                     program = replace(program, kind="exec", what=forced, original=program.what)
                 start = effects.StartChannel(
-                    session, replace(request, program=program), may_use_agent
+                    session_number, replace(request, program=program), may_use_agent
                 )
                 if self._is_agent_refused and channel.has_terminal:
                     return [
@@ -202,17 +203,20 @@ class DirectLogin:
         return [effects.AnswerRequest(number, why, code), effects.ReleaseChannel(number)]
 
     def _on_started(self, event: events.SessionStarted) -> list[effects.Effect]:
-        self._session, self.entering_session = event.session, None
+        self._session_number, self.entering_session = event.session_number, None
         self._granted, self._allowed = event.granted, event.granted & event.current
         waiting = self._list_waiting()
-        return [effect for channel in waiting for effect in self._admit(channel, event.session)]
+        return [
+            effect for channel in waiting for effect in self._admit(channel, event.session_number)
+        ]
 
-    def _on_refused(self, session: int, why: str) -> list[effects.Effect]:
-        if session != self.entering_session:
+    def _on_entry_ended(self, event: events.EntryEnded) -> list[effects.Effect]:
+        """Refuse the requests that still wait, since the attempt to enter the shell has failed."""
+        if event.session_number != self.entering_session:  # it has begun, or was given up
             return []
         self.entering_session = None
-        waiting = [channel.request.channel for channel in self._list_waiting()]
-        return [effect for number in waiting for effect in self._refuse(number, why)]
+        waiting = [channel.request.channel_number for channel in self._list_waiting()]
+        return [effect for number in waiting for effect in self._refuse(number, event.why)]
 
     def _list_waiting(self) -> list[_Channel]:
         return [
@@ -258,8 +262,8 @@ class DirectLogin:
                     actions += self._refuse(number, line)
             actions += self._send_in_session(line)
         if Permission.AGENT in lost:
-            assert self._session is not None, "permissions are a session's"
-            actions.append(effects.StopAgent(self._session))
+            assert self._session_number is not None, "permissions are a session's"
+            actions.append(effects.StopAgent(self._session_number))
             actions += self._send_in_session(
                 f"agent forwarding into {self._target} is no longer granted"
             )
@@ -268,7 +272,7 @@ class DirectLogin:
     def _send_in_session(self, line: str) -> list[effects.Effect]:
         return self._send(
             f"stagedoor: {line}",
-            lambda channel: channel.is_program and channel.session == self._session,
+            lambda channel: channel.is_program and channel.session_number == self._session_number,
         )
 
     def _send(self, line: str, to: Callable[[_Channel], bool]) -> list[effects.Effect]:
@@ -279,7 +283,7 @@ class DirectLogin:
         ]
 
     def _on_ended(self, event: events.SessionEnded) -> list[effects.Effect]:
-        if self._session is None or event.session not in (None, self._session):
+        if self._session_number is None or event.session_number not in (None, self._session_number):
             return []
         if not event.by_gateway:  # the developer may enter again
             return self._end(event.end, event.detail)
@@ -288,8 +292,8 @@ class DirectLogin:
         return [*lines, *self._end(event.end, event.detail), effects.CloseConnection(line)]
 
     def _end(self, end: End, detail: str = "") -> list[effects.Effect]:
-        session, self._session = self._session, None
-        return [] if session is None else [effects.EndSession(session, end, detail)]
+        number, self._session_number = self._session_number, None
+        return [] if number is None else [effects.EndSession(number, end, detail)]
 
     def _on_connection_closed(self) -> list[effects.Effect]:
         self.is_closed = True
@@ -304,7 +308,7 @@ class DirectLogin:
     # A channel, until its end.
 
     def _on_channel(self, event: events.ChannelEvent) -> list[effects.Effect]:
-        number, channel = event.channel, self._channels.get(event.channel)
+        number, channel = event.channel_number, self._channels.get(event.channel_number)
         if isinstance(event, events.ChannelClosed):
             self._is_lost |= event.is_lost
             self._channels.pop(number, None)

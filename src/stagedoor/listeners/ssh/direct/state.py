@@ -35,7 +35,8 @@ TRANSITIONS: Mapping[tuple[ChannelPhase, ChannelStep], ChannelPhase] = MappingPr
         (ChannelPhase.OPENING, ChannelStep.SHELL_CLOSED): ChannelPhase.DRAINING,
         (ChannelPhase.DRAINING, ChannelStep.STARTED): ChannelPhase.DRAINING,
         (ChannelPhase.DRAINING, ChannelStep.REFUSED): ChannelPhase.LEAVING,
-        (ChannelPhase.RUNNING, ChannelStep.REFUSED): ChannelPhase.LEAVING,  # a bug as it begins
+        # Only by an internal fault after `ChannelStarted`.
+        (ChannelPhase.RUNNING, ChannelStep.REFUSED): ChannelPhase.LEAVING,
         (ChannelPhase.RUNNING, ChannelStep.SHELL_CLOSED): ChannelPhase.DRAINING,
         (ChannelPhase.DRAINING, ChannelStep.DRAINED): ChannelPhase.LEAVING,
         **{
