@@ -114,7 +114,7 @@ class Policy:
     """The rights that a test gives; they may be changed while it runs."""
 
     permissions: Permissions = DEFAULT
-    permits: frozenset[str] = EVERYTHING
+    permitted_extensions: frozenset[str] = EVERYTHING
     force_command: str | None = None
     denial: Denial | None = None
     account: ShellAccount = field(default_factory=ShellAccount)
@@ -283,7 +283,7 @@ class _Front(asyncssh.SSHServer):
             source=Source.of(*self._conn.get_extra_info("peername")[:2]),
             flow=self._flow,
             address=("127.0.0.1", self._gateway.port),
-            permits=self._gateway.policy.permits,
+            permitted_extensions=self._gateway.policy.permitted_extensions,
             force_command=self._gateway.policy.force_command,
             hang_up=partial(self._conn.disconnect, asyncssh.DISC_BY_APPLICATION),
         )

@@ -452,7 +452,7 @@ def test_a_forced_command_runs_whatever_was_asked_for(host: ShellHost) -> None:
 
 
 def test_a_certificate_without_a_terminal_gets_none(host: ShellHost) -> None:
-    policy = Policy(permits=frozenset())
+    policy = Policy(permitted_extensions=frozenset())
     with direct_gateway(host, policy) as gateway, shell(gateway) as shells:
         done = Client.of(gateway).ssh("-tt", TO, "x", input=b"")
         assert b"PTY allocation request failed" in done.stderr

@@ -48,7 +48,7 @@ class ClientKey:
         return f"{Reader(blob).read_string().decode('ascii')} {b64encode(blob).decode('ascii')}"
 
     @property
-    def permits(self) -> frozenset[str]:
+    def permitted_extensions(self) -> frozenset[str]:
         """Return the extensions of the certificate, or all of them for a plain key."""
         certificate = self.credential.certificate
         return EVERYTHING if certificate is None else certificate.extensions & EVERYTHING

@@ -17,9 +17,9 @@ class SshLogin:
 
     `login_name` is the name before the @. `target` is that name read as an app (`app01`,
     `app01.staging`), or None if it is the identity's own name: then the login is for jumps or the
-    page. `permits` has what the credential permits: the extensions of a certificate (OpenSSH's
-    PROTOCOL.certkeys), or everything for a registered key, a sign-in or a password. `force_command` is the
-    certificate's critical option: this command runs whatever the client requests.
+    page. `permitted_extensions` are those of the certificate (OpenSSH's PROTOCOL.certkeys), or all of them
+    for a registered key, a sign-in or a password. `force_command` is the certificate's critical option: this
+    command runs whatever the client requests.
 
     `address` is the gateway's own address and port, to which the client has connected.
     """
@@ -30,7 +30,7 @@ class SshLogin:
     source: Source
     flow: Flow
     address: tuple[str, int]
-    permits: frozenset[str] = EVERYTHING
+    permitted_extensions: frozenset[str] = EVERYTHING
     force_command: str | None = None
     public_key: str | None = None
     """The key, `type base64`, that the client has proved to have, plain or in a certificate."""

@@ -63,6 +63,9 @@ class ChannelRouter(asyncssh.SSHServer):
         self._verified = verified = self.authentication.take_verified_credential()
         key, identity, connection = verified.key, verified.identity, self.connection
         here, port = connection.get_extra_info("sockname", ("gateway", SSH_PORT))[:2]
+        # A key with a sign-in is not restricted by its certificate here; the grants decide.
+        restricted = key if not identity.sign_in else None
+        permitted_extensions = restricted.permitted_extensions if restricted else EVERYTHING
         self._login = login = SshLogin(
             identity=identity,
             login_name=verified.name,
@@ -70,8 +73,7 @@ class ChannelRouter(asyncssh.SSHServer):
             source=self.source,
             flow=self._context.flow,
             address=(str(here), int(port)),
-            # A key with a sign-in is not restricted by its certificate here; the grants decide.
-            permits=key.permits if key and not identity.sign_in else EVERYTHING,
+            permitted_extensions=permitted_extensions,
             force_command=key.force_command if key else None,
             public_key=key.line if key else None,
             stop_agent=connection.stop_agent,

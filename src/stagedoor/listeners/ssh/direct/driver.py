@@ -65,7 +65,7 @@ class DirectDriver:
         self._login = login
         self._target = login.target
         self._state = DirectLogin(
-            login.identity.name, login.target, login.permits, login.force_command
+            login.identity.name, login.target, login.permitted_extensions, login.force_command
         )
         self._numbers = itertools.count(1)
         self._channels: dict[int, DirectChannel] = {}
@@ -83,7 +83,9 @@ class DirectDriver:
     def open_session(self) -> ProgramEnd:
         """Open a session channel (RFC 4254 §6.1). A refusal is shown on the channel, with an exit status."""
         channel = self._add_channel()
-        return ProgramEnd(channel, self.post, permits_terminals=PTY in self._login.permits)
+        return ProgramEnd(
+            channel, self.post, permits_terminals=PTY in self._login.permitted_extensions
+        )
 
     async def open_forward(self, host: str, port: int) -> ForwardEnd:
         """Open a forward to the shell's loopback (RFC 4254 §7.2). Raises asyncssh.ChannelOpenError."""
@@ -210,7 +212,7 @@ class DirectDriver:
     async def _run_session(self, session_number: int, entered: Entered) -> None:
         login, granted = self._login, entered.grant.permissions
         # The certificate for the shell permits no more than the user's own credential.
-        extensions = sorted(list_extensions(granted) & login.permits)
+        extensions = sorted(list_extensions(granted) & login.permitted_extensions)
         watch = _ShellWatch()
         parts = self._parts
         async with open_shell_session(

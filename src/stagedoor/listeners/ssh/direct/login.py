@@ -64,18 +64,22 @@ class _Channel:
 class DirectLogin:
     """The state of one direct login of the user `name` to `target`.
 
-    `permits` are the extensions of the credential, and `force_command` is the certificate's critical option
+    `permitted_extensions` are those of the credential. `force_command` is the certificate's critical option
     (OpenSSH's PROTOCOL.certkeys): the command that runs whatever the client requests.
     """
 
     def __init__(
-        self, name: str, target: Target, permits: frozenset[str], force_command: str | None = None
+        self,
+        name: str,
+        target: Target,
+        permitted_extensions: frozenset[str],
+        force_command: str | None = None,
     ) -> None:
         self.is_closed = False
         """Whether the developer's connection is closed."""
         self._name = name
         self._target = target
-        self._permits = permits
+        self._permitted_extensions = permitted_extensions
         self._force_command = force_command
         self._channels: dict[int, _Channel] = {}
         self.entering_session: int | None = None
@@ -149,9 +153,9 @@ class DirectLogin:
             # A host is judged by its text, since the shell resolves the name.
             case events.ForwardRequest(_, host) if not is_loopback(host):
                 return f"{self._target} forwards to its own loopback only (localhost), not to {host[:100]!r}"
-            case events.ForwardRequest() if PORT_FORWARDING not in self._permits:
+            case events.ForwardRequest() if PORT_FORWARDING not in self._permitted_extensions:
                 return "your certificate permits no port forwarding"
-            case events.AgentRequest() if AGENT_FORWARDING not in self._permits:
+            case events.AgentRequest() if AGENT_FORWARDING not in self._permitted_extensions:
                 return "your certificate permits no agent forwarding"
         return CONNECT_AGAIN if self._is_draining else None
 

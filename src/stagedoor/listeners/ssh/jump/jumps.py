@@ -41,7 +41,7 @@ class Jumps:
         if isinstance(target, Denial):
             flow.deny(target, self._origin, login.identity)
             raise refuse_channel(target.message)
-        if PORT_FORWARDING not in login.permits:
+        if PORT_FORWARDING not in login.permitted_extensions:
             denial = Denial(
                 Reason.NO_GRANT,
                 "your certificate does not permit port forwarding, which a jump needs",
