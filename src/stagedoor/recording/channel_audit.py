@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from typing import NamedTuple
 
 from stagedoor.model.event import EventFields, EventKind
 from stagedoor.model.session import Opened
@@ -121,8 +122,18 @@ def _fields(event: FileEvent) -> EventFields:
 Note = Callable[[Opened, EventKind, EventFields], None]
 """A function that queues an event of a session for the audit. Any thread may call it; it never blocks."""
 
-Exit = int | tuple[str, bool, str, str] | None
-"""An exit status; or the signal, whether core was dumped, the message and its language; or neither."""
+
+class ExitSignal(NamedTuple):
+    """The signal that ended a program (RFC 4254 §6.10): its name without SIG, and a message in `language`."""
+
+    name: str
+    core_dumped: bool
+    message: str
+    language: str
+
+
+ProgramExit = int | ExitSignal | None
+"""The exit status of a program, or the signal that ended it. None if the shell reported neither."""
 
 COMMAND_BYTES = 64 * KIB
 """The longest command that the audit has whole."""
@@ -156,17 +167,19 @@ class ChannelRequest:
         return self.terminal is not None or self.kind == "shell"
 
 
-def make_header(opened: Opened, number: int, asked: ChannelRequest, now: float) -> AsciicastHeader:
+def make_header(
+    opened: Opened, number: int, request: ChannelRequest, now: float
+) -> AsciicastHeader:
     """Return the header of a recording; `now` is seconds since the epoch."""
     grant = opened.ready.grant
     width, height = _DEFAULT_SIZE
     return AsciicastHeader(
-        width=asked.columns or width,
-        height=asked.rows or height,
+        width=request.columns or width,
+        height=request.rows or height,
         timestamp=int(now),
-        command=asked.what or None,
+        command=request.what or None,
         title=f"{grant.identity.name} in {grant.target}",
-        env={"TERM": asked.terminal} if asked.terminal else {},
+        env={"TERM": request.terminal} if request.terminal else {},
         extra={
             "stagedoor": {
                 "session": opened.id,
@@ -197,15 +210,15 @@ def describe_request(what: str, name: str = "what") -> EventFields:
     }
 
 
-def _file_watch(asked: ChannelRequest) -> SftpWatch | ScpWatch | None:
+def _file_watch(request: ChannelRequest) -> SftpWatch | ScpWatch | None:
     """Return a parser that finds files in a channel's bytes; None for a channel that moves none."""
-    if asked.kind == "subsystem" and asked.what == "sftp":
+    if request.kind == "subsystem" and request.what == "sftp":
         return SftpWatch()
-    if asked.kind == "exec" and is_sftp_server(asked.what):
+    if request.kind == "exec" and is_sftp_server(request.what):
         return SftpWatch()
-    direction = (
-        parse_scp_direction(asked.what) if asked.kind == "exec" and asked.terminal is None else None
-    )
+    if request.kind != "exec" or request.terminal is not None:
+        return None
+    direction = parse_scp_direction(request.what)
     return None if direction is None else ScpWatch(direction)
 
 
@@ -213,26 +226,26 @@ class ChannelAudit:
     """The audit of one channel. `recording` is None for a channel that is not recorded."""
 
     def __init__(
-        self, note: Note, opened: Opened, number: int, asked: ChannelRequest, recording: Recording | None,
+        self, note: Note, opened: Opened, number: int, request: ChannelRequest, recording: Recording | None,
         *, keeps_input: bool = False,
     ) -> None:  # fmt: skip
         self._note = note
         self._opened = opened
         self._about: EventFields = {
             "channel": number,
-            "asked": asked.kind,
-            "what": to_one_line(asked.what, BRIEF_CHARS) or None,
-            "terminal": asked.terminal,
+            "asked": request.kind,
+            "what": to_one_line(request.what, BRIEF_CHARS) or None,
+            "terminal": request.terminal,
         }
         self._recording = recording
         self._keeps_input = keeps_input
         self._over = False
-        self._watch = _file_watch(asked)
+        self._watch = _file_watch(request)
         self._files = FileAudit()
         recorded = {"recording": recording.name} if recording else {}
-        what = describe_request(asked.what)
-        if asked.original:
-            what = {**what, **describe_request(asked.original, "original")}
+        what = describe_request(request.what)
+        if request.original:
+            what = {**what, **describe_request(request.original, "original")}
         note(opened, EventKind.CHANNEL_OPENED, {**self._about, **what, **recorded})
 
     def take_output(self, data: bytes, datatype: int | None = None) -> bool:
@@ -262,13 +275,13 @@ class ChannelAudit:
         for kind, fields in events:
             self._note(self._opened, kind, {"channel": self._about["channel"], **fields})
 
-    def record_end(self, how: Exit, sent: int, received: int) -> None:
+    def record_end(self, how: ProgramExit, sent: int, received: int) -> None:
         """Write the channel's end, with bytes as in `model.session.Counts`. Later calls do nothing."""
         if self._over:
             return
         self._over = True
         exit_status = how if isinstance(how, int) else None
-        exit_signal = how[0] if isinstance(how, tuple) else None
+        exit_signal = how.name if isinstance(how, ExitSignal) else None
         if self._recording is not None:
             words = (
                 f"signal {exit_signal}" if exit_signal

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import asyncssh
@@ -13,9 +14,9 @@ from stagedoor.listeners.ssh.direct.events import (
     ProgramRequest,
     ShellChannelClosed,
 )
-from stagedoor.listeners.ssh.direct.pipe import NO_SINK, ChannelPipe, Side
+from stagedoor.listeners.ssh.direct.pipe import NO_SINK, BytesChannel, ChannelPipe
 from stagedoor.listeners.ssh.direct.prompt import INTERRUPT_BYTE
-from stagedoor.recording.channel_audit import ChannelAudit, ChannelRequest, Exit
+from stagedoor.recording.channel_audit import ChannelAudit, ChannelRequest, ExitSignal, ProgramExit
 from stagedoor.upstream.connection import MAX_MESSAGE_CHARS, explain_hang_up
 from stagedoor.wire.oneline import to_one_line
 
@@ -45,12 +46,12 @@ class DirectChannel:
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.downstream: Side | None = None
-        self.upstream: Side | None = None
+        self.downstream: BytesChannel | None = None
+        self.upstream: BytesChannel | None = None
         self.inward = ChannelPipe()
         self.outward = ChannelPipe()
         self.terminal: Terminal | None = None
-        self.exit: Exit = None
+        self.exit: ProgramExit = None
         self.is_released = False
         self._is_connected = False
         self._audit: ChannelAudit | None = None
@@ -112,16 +113,16 @@ class DirectChannel:
         self._on_drained = on_drained
         self.check_drained()
 
-    def close_downstream(self, how: Exit) -> None:
+    def close_downstream(self, how: ProgramExit) -> None:
         """Send the exit status or signal, and close the developer's end."""
         downstream = self.downstream
         match how:
             case int() as status if isinstance(downstream, asyncssh.SSHServerChannel):
                 downstream.exit(status)
-            case (signal, core, message, language) if isinstance(
-                downstream, asyncssh.SSHServerChannel
-            ):
-                downstream.exit_with_signal(signal, core, message, language)
+            case ExitSignal() as signal if isinstance(downstream, asyncssh.SSHServerChannel):
+                downstream.exit_with_signal(
+                    signal.name, signal.core_dumped, signal.message, signal.language
+                )
             case _ if downstream is not None:
                 downstream.close()
 
@@ -238,7 +239,7 @@ class ProgramEnd(_DeveloperEnd, asyncssh.SSHServerSession[bytes]):
     def __init__(self, channel: DirectChannel, post: Post, *, permits_terminals: bool) -> None:
         super().__init__(channel, post)
         self._permits_terminals = permits_terminals
-        self._asked = ("", "")
+        self._request = ChannelRequest("shell")
 
     def pty_requested(self, term_type: str, term_size: Size, term_modes: Mapping[int, int]) -> bool:
         """Accept a terminal, if the credential permits terminals."""
@@ -248,26 +249,26 @@ class ProgramEnd(_DeveloperEnd, asyncssh.SSHServerSession[bytes]):
 
     def shell_requested(self) -> bool:
         """Accept the request for a shell."""
-        return self._ask("shell", "")
+        return self._accept(ChannelRequest("shell"))
 
     def exec_requested(self, command: str) -> bool:
         """Accept a command, unless it has a NUL."""
-        return "\0" not in command and self._ask("exec", command)
+        return "\0" not in command and self._accept(ChannelRequest("exec", command))
 
     def subsystem_requested(self, subsystem: str) -> bool:
         """Accept a subsystem, which the shell may refuse."""
-        return self._ask("subsystem", subsystem)
+        return self._accept(ChannelRequest("subsystem", subsystem))
 
-    def _ask(self, kind: str, what: str) -> bool:
-        self._asked = (kind, what)
+    def _accept(self, request: ChannelRequest) -> bool:
+        self._request = request
         return True
 
     def session_started(self) -> None:
         """Report the request."""
-        request = ChannelRequest(*self._asked)
+        request = self._request
         if self._channel.terminal is not None:
             term_type, (columns, rows, _, _), _ = self._channel.terminal
-            request = ChannelRequest(*self._asked, term_type, columns, rows)
+            request = replace(request, terminal=term_type, columns=columns, rows=rows)
         self._post(ProgramRequest(self._channel.number, request))
 
     def terminal_size_changed(self, width: int, height: int, pixwidth: int, pixheight: int) -> None:
@@ -329,11 +330,10 @@ class ShellEnd(asyncssh.SSHClientSession[bytes], asyncssh.SSHTCPSession[bytes]):
 
     def exit_signal_received(self, signal: str, core_dumped: bool, msg: str, lang: str) -> None:
         """Keep the signal that ended the program, with its texts shortened to one line."""
-        message = to_one_line(msg, MAX_MESSAGE_CHARS)
-        self._channel.exit = (
+        self._channel.exit = ExitSignal(
             to_one_line(signal, MAX_MESSAGE_CHARS),
             core_dumped,
-            message,
+            to_one_line(msg, MAX_MESSAGE_CHARS),
             lang[:MAX_MESSAGE_CHARS],
         )
 

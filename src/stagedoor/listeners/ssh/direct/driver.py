@@ -263,15 +263,15 @@ class DirectDriver:
         end = ShellEnd(channel, self.post, name)
         try:
             if isinstance(request, events.ForwardRequest):
-                requested = ChannelRequest("forward", f"{request.host}:{request.port}")
-                channel.begin(session.audit_channel(requested), session.count)
+                channel_request = ChannelRequest("forward", f"{request.host}:{request.port}")
+                channel.begin(session.audit_channel(channel_request), session.count)
                 await connect_forward(shell, request.host, request.port, end)
             else:
-                requested = request.program
+                channel_request = request.program
                 line = self._login.translate("stagedoor: this session is recorded")
                 audit = await session.audit_program(
                     self._parts.plan,
-                    requested,
+                    channel_request,
                     self._parts.now(),
                     partial(channel.show_line, line),
                     channel.resume_recording,
@@ -279,9 +279,9 @@ class DirectDriver:
                 channel.begin(audit, session.count)
                 if not channel.is_released:
                     patterns = self._parts.environment_patterns
-                    await run_program(shell, requested, channel, patterns, with_agent, end)
+                    await run_program(shell, channel_request, channel, patterns, with_agent, end)
         except Exception as error:
-            failed = explain_not_started(error, requested, name, shell)
+            failed = explain_not_started(error, channel_request, name, shell)
             why, code = failed or (Denial.of_fault().message, events.PROHIBITED)
             self.post(events.ChannelStartFailed(channel.number, why, code))
             if failed is None:

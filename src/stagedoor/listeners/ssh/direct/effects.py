@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from stagedoor.listeners.ssh.direct.events import PROHIBITED, ForwardRequest, ProgramRequest
 from stagedoor.model.permission import Permission
 from stagedoor.model.session import End
-from stagedoor.recording.channel_audit import Exit
+from stagedoor.recording.channel_audit import ProgramExit
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class CloseChannel:
     """Send the developer an exit status or signal (RFC 4254 §6.10), if any, and close the channel."""
 
     channel_number: int
-    exit: Exit
+    exit: ProgramExit
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from stagedoor.model.permission import Permissions
 from stagedoor.model.session import End
 from stagedoor.model.shell import ProgressStep
-from stagedoor.recording.channel_audit import ChannelRequest, Exit
+from stagedoor.recording.channel_audit import ChannelRequest, ProgramExit
 
 PROHIBITED = 1
 """SSH_OPEN_ADMINISTRATIVELY_PROHIBITED, the failure code for a channel that is not granted (RFC 4254
@@ -159,7 +159,7 @@ class ShellChannelClosed:
     """The end of the shell's channel. `why` is a line for the developer after an irregular end."""
 
     channel_number: int
-    exit: Exit = None
+    exit: ProgramExit = None
     why: str | None = None
 
 

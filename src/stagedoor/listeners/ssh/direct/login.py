@@ -30,7 +30,7 @@ from stagedoor.model.session import CONNECT_AGAIN, HUNG_UP, End
 from stagedoor.model.shell import ProgressStep
 from stagedoor.model.source import is_loopback
 from stagedoor.model.target import Target
-from stagedoor.recording.channel_audit import Exit
+from stagedoor.recording.channel_audit import ProgramExit
 from stagedoor.session.person_wait import PERSON_STEPS, SHOWN_STEPS
 
 INTERRUPTED_STATUS = 130
@@ -44,7 +44,7 @@ class _Channel:
     request: events.Request
     phase: ChannelPhase = ChannelPhase.ENTERING
     session_number: int | None = None
-    exit: Exit = None
+    exit: ProgramExit = None
 
     @property
     def is_program(self) -> bool:

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from asyncssh.channel import SSHChannel
 
-Side = SSHChannel[bytes]
+BytesChannel = SSHChannel[bytes]
 NO_SINK = "no sink"
 """The reason to pause a source that has no sink yet."""
 
@@ -25,18 +25,18 @@ class ChannelPipe:
 
     def __init__(self) -> None:
         self.size = 0
-        self._source: Side | None = None
-        self._sink: Side | None = None
-        self._early: list[Callable[[Side], None]] = []
+        self._source: BytesChannel | None = None
+        self._sink: BytesChannel | None = None
+        self._early: list[Callable[[BytesChannel], None]] = []
         self._held: set[str] = set()
 
-    def open(self, source: Side) -> None:
+    def open(self, source: BytesChannel) -> None:
         """Take the bytes of `source`, which is made now."""
         self._source = source
         if self._held:
             source.pause_reading()
 
-    def connect(self, sink: Side) -> None:
+    def connect(self, sink: BytesChannel) -> None:
         """Pass on the waiting bytes and all later ones to `sink`."""
         # Pause the writer as soon as one byte waits for the window, so that only a slow reader causes pauses.
         sink.set_write_buffer_limits(high=0)
@@ -75,7 +75,7 @@ class ChannelPipe:
             if not self._held and self._source is not None:
                 self._source.resume_reading()
 
-    def _pass_on(self, send: Callable[[Side], None]) -> None:
+    def _pass_on(self, send: Callable[[BytesChannel], None]) -> None:
         if self._sink is None:
             self._early.append(send)
             return
