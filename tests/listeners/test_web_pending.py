@@ -17,7 +17,7 @@ def test_one_that_speaks_counts_among_those_that_speak_and_one_that_has_proved_i
     connections = []
     for number in range(12):
         arrived = all_of_them.add(source, "192.0.2.1")
-        arrived.crowded_out = lambda number=number: out.append(number)  # type: ignore[misc]
+        arrived.drop_for_room = lambda number=number: out.append(number)  # type: ignore[misc]
         connections.append(arrived)
     assert out == [0, 1, 2, 3]  # eight of one source
     all_of_them.mark_spoken(connections[4], "192.0.2.1", is_tls=False)
@@ -48,7 +48,7 @@ def test_one_that_has_ended_is_freed_without_the_collector() -> None:
     pending = UnauthenticatedConnections(10)
     one = pending.add(Source.of("192.0.2.1", 1), "192.0.2.1")
     tls = Tls()
-    one.crowded_out = partial(print, one, tls)
+    one.drop_for_room = partial(print, one, tls)
     freed = weakref.ref(tls)
     gc.disable()
     try:

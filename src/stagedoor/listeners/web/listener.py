@@ -164,7 +164,7 @@ class WebListener:
         task = self._tasks.start(
             self._begin(stream, pending, is_tls), partial(_close_unless_begun, stream, pending)
         )
-        pending.crowded_out = partial(self._crowded_out, pending, task.cancel)
+        pending.drop_for_room = partial(self._drop_for_room, pending, task.cancel)
 
     @property
     def terminals(self) -> int:
@@ -216,7 +216,7 @@ class WebListener:
         transport = StreamTransport(carried, pending.source, self._tls if is_tls else None)
         transport.on_lost = pending.release
         pending.peer = transport
-        pending.crowded_out = partial(self._crowded_out, pending, transport.abort)
+        pending.drop_for_room = partial(self._drop_for_room, pending, transport.abort)
         protocol = HttpServerProtocol(
             pending,
             timeout_s,
@@ -261,7 +261,7 @@ class WebListener:
         """Audit the refusal of a client that has not sent a whole request."""
         self._app.guard.flow.deny(denial, make_web_login_origin(source))
 
-    def _crowded_out(self, pending: PendingConnection, end: Callable[[], object]) -> None:
+    def _drop_for_room(self, pending: PendingConnection, end: Callable[[], object]) -> None:
         if pending.has_spoken:
             denial = Denial(
                 Reason.OVERLOADED,

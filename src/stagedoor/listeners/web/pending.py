@@ -26,11 +26,11 @@ def _nothing() -> None:
 
 @dataclass(eq=False, slots=True)
 class PendingConnection:
-    """One connection, from the accept to its end. `crowded_out` closes it to make room for another."""
+    """One connection, from the accept to its end. `drop_for_room` closes it to make room for another."""
 
     source: Source
     owner: "UnauthenticatedConnections"
-    crowded_out: Callable[[], None] = _nothing
+    drop_for_room: Callable[[], None] = _nothing
     has_spoken: bool = False
     peer: StreamTransport | None = None
 
@@ -49,7 +49,7 @@ class PendingConnection:
         """Stop counting a connection that has ended, and drop its references. May be called again."""
         self.owner.leave(self)
         # Break the reference cycle, so that the memory of TLS does not wait for the garbage collector.
-        self.crowded_out, self.peer = _nothing, None
+        self.drop_for_room, self.peer = _nothing, None
 
 
 @dataclass(eq=False, slots=True)
@@ -101,4 +101,4 @@ def _enter(
 ) -> None:
     victim = limit.enter(connection, counted_as)
     if victim is not None:
-        victim.crowded_out()
+        victim.drop_for_room()
