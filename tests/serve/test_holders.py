@@ -4,7 +4,7 @@ import pytest
 
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.target import Target
-from stagedoor.serve.parts.shells import HERE, IN_THE_KIT, find_holders
+from stagedoor.serve.parts.shells import HERE, IN_THE_KIT, make_holder_finder
 from stagedoor.settings.file import parse_settings
 
 SETTINGS = """
@@ -24,7 +24,7 @@ host = "other.example"
 
 
 def test_every_kind_of_shell_has_its_own_command() -> None:
-    holder = find_holders(parse_settings(SETTINGS, "x"))
+    holder = make_holder_finder(parse_settings(SETTINGS, "x"))
     assert holder(Target("local")) == HERE
     assert holder(Target("app01")) == IN_THE_KIT
     assert holder(Target("app01", "staging")) == IN_THE_KIT
@@ -32,7 +32,7 @@ def test_every_kind_of_shell_has_its_own_command() -> None:
 
 
 def test_a_server_of_which_none_is_told_has_none() -> None:
-    holder = find_holders(parse_settings(SETTINGS, "x"))
+    holder = make_holder_finder(parse_settings(SETTINGS, "x"))
     assert holder(Target("other", "staging")) is None
     assert holder(Target("app01", "production")) is None
 

@@ -16,14 +16,15 @@ from stagedoor.upstream.login import GatewayLogin
 class ShellAccess:
     """The services that terminals, remote commands and file sessions share.
 
-    `holder` returns the command that runs the holder in the shell of a target, or None if the shell has none.
+    `find_holder_command` returns the command that runs the holder in the shell of a target, or None if the
+    shell has none.
     `plan` determines how terminals are recorded. `presence` has the sessions at terminals; `now` returns
     seconds since the epoch.
     """
 
     flow: Flow
     upstream: GatewayLogin
-    holder: Callable[[Target], Sequence[str] | None]
+    find_holder_command: Callable[[Target], Sequence[str] | None]
     plan: RecordingPlan
     presence: PresenceService
     now: Callable[[], float] = time.time

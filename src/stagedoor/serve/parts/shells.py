@@ -196,8 +196,8 @@ def stop_local_shells(settings: Settings) -> None:
     build_shells(settings, Policy).local.stop_all()
 
 
-def find_holders(settings: Settings) -> Callable[[Target], Sequence[str] | None]:
-    """Return a function that maps a target to its holder's command, or to None for a server without one."""
+def make_holder_finder(settings: Settings) -> Callable[[Target], Sequence[str] | None]:
+    """Return a function that maps a target to the command of its holder, or to None if it has none."""
     known: dict[Target, Sequence[str] | None] = {
         Target(entry.app, entry.environment): shlex.split(entry.holder) if entry.holder else None
         for entry in settings.shells.static
@@ -205,13 +205,13 @@ def find_holders(settings: Settings) -> Callable[[Target], Sequence[str] | None]
     known |= {Target(entry.app, entry.environment): HERE for entry in settings.shells.local}
     wanted = settings.kubernetes
 
-    def holder(target: Target) -> Sequence[str] | None:
+    def find_holder_command(target: Target) -> Sequence[str] | None:
         if target in known:
             return known[target]
         is_known = wanted.namespace_selector or (target.environment or "") in wanted.namespaces
         return IN_THE_KIT if is_known else None
 
-    return holder
+    return find_holder_command
 
 
 def start_kubernetes_shells(

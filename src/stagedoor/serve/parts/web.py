@@ -29,7 +29,7 @@ from stagedoor.net.tls import ServerTls, read_names
 from stagedoor.serve.parts.direct import build_upstream, plan_recording
 from stagedoor.serve.parts.listener import ListenerParts
 from stagedoor.serve.parts.listening import accept_rules
-from stagedoor.serve.parts.shells import find_holders
+from stagedoor.serve.parts.shells import make_holder_finder
 from stagedoor.serve.status import list_lines, list_problems, read_status
 from stagedoor.settings.logo import read_logo
 from stagedoor.settings.settings import Settings, parse_networks
@@ -82,7 +82,7 @@ def build_web_listener(
     access = ShellAccess(
         flow,
         build_upstream(settings, parts.note),
-        find_holders(settings),
+        make_holder_finder(settings),
         plan_recording(settings, parts.recorder),
         PresenceService(context),
     )

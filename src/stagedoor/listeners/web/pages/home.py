@@ -70,7 +70,7 @@ class Home:
             "apps": [
                 {"name": grant.target.login_name, "page": self._page_of(grant.target)}
                 for grant in self._flow.list_grants(identity)
-                if self._access.holder(grant.target) is not None
+                if self._access.find_holder_command(grant.target) is not None
             ]
         }
 
@@ -117,7 +117,7 @@ class Home:
             state.value,
             self._page_of(target),
             self._account.render_ssh_command(identity, target),
-            self._access.holder(target) is not None,
+            self._access.find_holder_command(target) is not None,
             self._flow.find_notice(target),
             describe_permissions(grant.permissions),
             is_recorded=Permission.RECORD in grant.permissions,

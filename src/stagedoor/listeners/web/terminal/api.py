@@ -208,8 +208,8 @@ async def run_remote(
     )
     if isinstance(entered, Denial):
         return entered
-    holder = access.holder(target)
-    if holder is None:
+    holder_command = access.find_holder_command(target)
+    if holder_command is None:
         missing = deny_without_holder(target.shell_name)
         entered.give_up(missing.message)
         return missing
@@ -219,7 +219,7 @@ async def run_remote(
             request = ChannelRequest("exec", shlex.join(["terminal", *arguments]))
             with session.audit_only_channel(request) as channel:
                 async with asyncio.timeout(COMMAND_S):
-                    command = shlex.join([*holder, *arguments])
+                    command = shlex.join([*holder_command, *arguments])
                     result = await run_command(session.shell, command, limit_bytes)
                 channel.record_end(result.exit_status, 0, 0)
             return _answer(result, name, limit_bytes)
