@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from stagedoor.listeners.web.terminal.presence import count_holders
+from stagedoor.listeners.web.terminal.session import TerminalAddress
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import StoreError
 from stagedoor.model.event import EventKind
@@ -100,12 +101,12 @@ def test_the_steps_of_a_start_are_those_that_shells_have() -> None:
 
 def test_a_terminal_has_one_holder_however_many_are_at_it() -> None:
     class Visit(NamedTuple):
-        place: tuple[str, str, str] | None
+        terminal: TerminalAddress | None
 
         def present(self, present: object) -> None: ...
 
-    places = [("s1", "app01.ssh", "main"), ("s2", "app01.ssh", "main"), ("s3", "app02.ssh", "main")]
-    visits = [Visit(None), *(Visit(place) for place in places)]
+    targets = ["app01.ssh", "app01.ssh", "app02.ssh"]
+    visits = [Visit(None), *(Visit(TerminalAddress(target, "main")) for target in targets)]
     assert (count_holders([]), count_holders(visits)) == (0, 2)
 
 

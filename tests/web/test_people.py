@@ -13,7 +13,7 @@ from stagedoor.listeners.web.terminal.people import (
     list_admitted_numbers,
     with_levels,
 )
-from stagedoor.listeners.web.terminal.presence import group_by_place
+from stagedoor.listeners.web.terminal.presence import group_by_terminal
 from stagedoor.model.presence import PresenceEntry
 from stagedoor.wire.terminal.frames import (
     HolderFrame,
@@ -71,13 +71,13 @@ def test_of_a_crowd_only_those_are_looked_at_again_whose_terminal_has_news() -> 
     """Each of a thousand who come would else have a thousand terminals looked through."""
     alice, bob = present("alice"), present("bob")
     elsewhere = replace(present("carol"), terminal="build")
-    before = group_by_place([alice, elsewhere], {})
+    before = group_by_terminal([alice, elsewhere], {})
     assert before == {("app01/dev", "main"): [alice], ("app01/dev", "build"): [elsewhere]}
     # From the store they come as new objects each time.
-    after = group_by_place([replace(alice), replace(elsewhere), bob], before)
+    after = group_by_terminal([replace(alice), replace(elsewhere), bob], before)
     assert after["app01/dev", "main"] == [alice, bob]
     assert after["app01/dev", "build"] is before["app01/dev", "build"]
-    assert group_by_place([], after) == {}
+    assert group_by_terminal([], after) == {}
 
 
 def test_those_at_a_terminal_are_told_of_news_and_of_a_doubt_that_is_over() -> None:

@@ -52,7 +52,7 @@ def test_it_is_seen_and_can_be_interrupted(tmp_path: Path, waiting: Path, comman
         client.close()
 
 
-class Wire:
+class Client:
     """Return what the developer reads."""
 
     def __init__(self) -> None:
@@ -64,15 +64,15 @@ class Wire:
 
 async def test_on_a_server_what_they_print_is_named_with_what_to_do() -> None:
     """There sshd has a shell run the holder, which comes behind whatever the files print."""
-    wire = Wire()
+    client = Client()
     carrier = TerminalRelay(
-        wire, None, None, None, asyncio.Event(), joins_only=False, is_watching=False, people=None
+        client, None, None, None, asyncio.Event(), joins_only=False, is_watching=False, people=None
     )  # type: ignore[arg-type]
     output = asyncio.StreamReader()
     output.feed_data(b"Welcome to \x1b[1mbuild\x1b[m!\n")
     process = SimpleNamespace(stdout=output)
     await carrier._relay_output(process)  # type: ignore[arg-type]
-    [notice] = wire.said
+    [notice] = client.said
     assert notice.kind is NoticeKind.FAULT
     assert "Welcome to" in notice.text
     assert "\x1b" not in notice.text

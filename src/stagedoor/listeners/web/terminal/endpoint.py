@@ -103,25 +103,25 @@ class TerminalEndpoint:
             await socket.close()
             return
         await socket.accept(subprotocol=SUBPROTOCOL)
-        wire, limit_s = TerminalSocket(socket), self._guard.settings.clients.header_timeout_s
+        client, limit_s = TerminalSocket(socket), self._guard.settings.clients.header_timeout_s
         try:
             async with asyncio.timeout(limit_s):
-                hello = await wire.read_hello()
+                hello = await client.read_hello()
         except ClientClosedError:
             return
         except TimeoutError:
             why = f"no HELLO came within {limit_s:g} s; connect again"
-            await self._turn_away(wire, NoticeKind.FAULT, why)
+            await self._turn_away(client, NoticeKind.FAULT, why)
             return
         except TerminalError as error:
-            await self._turn_away(wire, NoticeKind.FAULT, str(error))
+            await self._turn_away(client, NoticeKind.FAULT, str(error))
             return
         ticket = self._guard.note_authentication(
             socket, await self._passes.use_ticket(hello.ticket)
         )
         if isinstance(ticket, Denial):
             self._guard.deny(socket, ticket)
-            await self._turn_away(wire, NoticeKind.DENIED, ticket.line)
+            await self._turn_away(client, NoticeKind.DENIED, ticket.line)
             return
         identity, purpose = ticket
         if "origin" in socket.headers:
@@ -133,19 +133,21 @@ class TerminalEndpoint:
         for refused in (claim, name):
             if isinstance(refused, Denial):
                 self._guard.deny(socket, refused, identity)
-                await self._turn_away(wire, NoticeKind.DENIED, refused.line)
+                await self._turn_away(client, NoticeKind.DENIED, refused.line)
                 return
         assert not isinstance(claim, Denial), "it was turned away"
-        terminal = TerminalSession(self._access, wire, source, hello, self._presence_poller.refresh)
+        terminal = TerminalSession(
+            self._access, client, source, hello, self._presence_poller.refresh
+        )
         self.sessions.add(terminal)
         try:
             await terminal.run(identity, claim)
         finally:
             self.sessions.discard(terminal)
 
-    async def _turn_away(self, wire: TerminalSocket, kind: NoticeKind, why: str) -> None:
+    async def _turn_away(self, client: TerminalSocket, kind: NoticeKind, why: str) -> None:
         try:
-            await wire.send(Notice(kind, why))
+            await client.send(Notice(kind, why))
         except ClientClosedError:
             return
-        await wire.close(bad=kind is NoticeKind.FAULT)
+        await client.close(bad=kind is NoticeKind.FAULT)

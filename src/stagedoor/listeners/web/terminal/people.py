@@ -13,16 +13,12 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant, Guest
 from stagedoor.model.presence import PresenceEntry
 from stagedoor.wire.terminal.frames import (
-    ClientFrame,
     Hello,
     HolderFrame,
     IdentityLevel,
-    In,
-    InAck,
     Mode,
     People,
     Person,
-    Resize,
 )
 
 DOUBT_S = 3.0
@@ -120,13 +116,18 @@ def _without_times(people: People) -> People:
     return replace(people, people=tuple(replace(person, for_s=0) for person in people.people))
 
 
-def restrict_hello(hello: Hello, guest: Guest) -> Hello | Denial:
+def check_guest_terminal(hello: Hello, guest: Guest) -> Denial | None:
+    """Refuse a guest's first frame that names another terminal than the guest's. It may name none."""
+    if hello.terminal in ("", guest.terminal):
+        return None
+    return Denial(Reason.NO_GRANT, "you are admitted to another terminal than this one")
+
+
+def restrict_hello(hello: Hello, guest: Guest) -> Hello:
     """Return a guest's first frame limited to the guest's terminal, without a command to start.
 
     A guest without the right to type only watches. One with it cannot take the terminal over from its host.
     """
-    if hello.terminal not in ("", guest.terminal):
-        return Denial(Reason.NO_GRANT, "you are admitted to another terminal than this one")
     mode = hello.mode if hello.mode is not Mode.TAKE_OVER else Mode.MIRROR
     if not guest.may_type:
         mode = Mode.WATCH
@@ -146,17 +147,3 @@ def make_holder_hello(hello: Hello, grant: Grant) -> Hello:
     elif guest.share is None:
         owner = WATCH
     return replace(hello, ticket=owner + grant.identity.name)
-
-
-def withhold(frame: ClientFrame) -> tuple[bool, InAck | None]:
-    """Return whether a watching guest's frame is dropped here, and the answer to send.
-
-    Input is acknowledged as the holder would do it, so that the client does not wait.
-    """
-    match frame:
-        case In(at, data):
-            return True, InAck(at + len(data))
-        case Resize():
-            return True, None
-        case _:
-            return False, None

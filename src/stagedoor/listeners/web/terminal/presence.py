@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from stagedoor.admin.presence import PresenceService
-from stagedoor.listeners.web.terminal.session import TerminalSession
+from stagedoor.listeners.web.terminal.session import TerminalAddress, TerminalSession
 from stagedoor.model.denial import Denial
 from stagedoor.model.presence import PresenceEntry
 
@@ -16,23 +16,24 @@ PAUSE_S = 0.1
 """The least time between two queries, in seconds, so that many clients that connect at once cause only a
 few."""
 
-_Present = Mapping[tuple[str, str], Sequence[PresenceEntry]]
-"""The sessions at each terminal, by target and terminal."""
+_Present = Mapping[TerminalAddress, Sequence[PresenceEntry]]
+"""The sessions at each terminal."""
 
 
 def count_holders(sessions: Iterable[TerminalSession]) -> int:
     """Return the number of holders: each terminal has one, however many clients are connected to it."""
-    return len({session.place[1:] for session in sessions if session.place is not None})
+    return len({session.terminal for session in sessions if session.terminal is not None})
 
 
-def group_by_place(entries: Iterable[PresenceEntry], before: _Present) -> _Present:
+def group_by_terminal(entries: Iterable[PresenceEntry], before: _Present) -> _Present:
     """Return the entries of each terminal; if none has changed since `before`, the same object as there."""
-    places: dict[tuple[str, str], list[PresenceEntry]] = {}
+    terminals: dict[TerminalAddress, list[PresenceEntry]] = {}
     for entry in entries:
-        places.setdefault((entry.target, entry.terminal), []).append(entry)
+        address = TerminalAddress(entry.target, entry.terminal)
+        terminals.setdefault(address, []).append(entry)
     return {
-        place: before[place] if before.get(place) == present else present
-        for place, present in places.items()
+        address: before[address] if before.get(address) == present else present
+        for address, present in terminals.items()
     }
 
 
@@ -58,13 +59,13 @@ class PresencePoller:
         present: _Present = {}
         while sessions := list(self.sessions()):
             self._news.clear()
-            targets = {session.place[1] for session in sessions if session.place is not None}
+            targets = {session.terminal.target for session in sessions if session.terminal}
             entries = await self.presence.list_present(targets=targets)
             if not isinstance(entries, Denial):
-                present = group_by_place(entries, present)
+                present = group_by_terminal(entries, present)
                 for session in sessions:
-                    if session.place is not None:
-                        session.notify_present(present.get(session.place[1:], ()))
+                    if session.terminal is not None:
+                        session.notify_present(present.get(session.terminal, ()))
             await asyncio.sleep(PAUSE_S)
             with suppress(TimeoutError):
                 async with asyncio.timeout(QUERY_S - PAUSE_S):

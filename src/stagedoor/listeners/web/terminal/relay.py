@@ -15,7 +15,7 @@ import asyncssh
 
 from stagedoor.holder.folder import NOT_KNOWN, NOT_THERE
 from stagedoor.listeners.web.errors import ClientClosedError
-from stagedoor.listeners.web.terminal.people import PresenceNotifier, withhold
+from stagedoor.listeners.web.terminal.people import PresenceNotifier
 from stagedoor.listeners.web.terminal.socket import TerminalSocket
 from stagedoor.listeners.web.websocket import MIN_BYTES
 from stagedoor.model.session import End
@@ -31,6 +31,7 @@ from stagedoor.wire.terminal.frames import (
     Hello,
     HolderFrame,
     In,
+    InAck,
     Lock,
     Notice,
     NoticeKind,
@@ -108,7 +109,7 @@ class TerminalRelay:
     shell's EXIT frame, None while the shell runs.
     """
 
-    wire: TerminalSocket
+    client: TerminalSocket
     hello: Hello
     session: ShellSession
     channel: ChannelAudit
@@ -122,13 +123,13 @@ class TerminalRelay:
     _first: bytes = b""
     _errors_over: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def carry(self, holder: Sequence[str]) -> tuple[End, str]:
+    async def carry(self, holder_command: Sequence[str]) -> tuple[End, str]:
         """Relay until either side is gone. Return the session's end, and a line for the user.
 
-        `holder` is the command that runs the holder in the shell. May be cancelled.
+        `holder_command` is the command that runs the holder in the shell. May be cancelled.
         """
         verb = "join" if self.joins_only else "attach"
-        command = shlex.join([*holder, verb, self.hello.terminal])
+        command = shlex.join([*holder_command, verb, self.hello.terminal])
         try:
             async with asyncio.timeout(HOLDER_S):
                 process = await self.session.shell.create_process(command, encoding=None)
@@ -163,7 +164,7 @@ class TerminalRelay:
         """Pass the client's frames to the holder, at the holder's pace."""
         while True:
             try:
-                frame, data = await self.wire.read()
+                frame, data = await self.client.read()
                 # HELLO is allowed once; its ticket never reaches the holder.
                 if isinstance(frame, Hello) or (
                     self.joins_only and isinstance(frame, Remove | Lock)
@@ -172,21 +173,20 @@ class TerminalRelay:
             except ClientClosedError:
                 return End.CLOSED, ""
             except TerminalError as error:
-                await self.wire.send(Notice(NoticeKind.FAULT, str(error)))
+                await self.client.send(Notice(NoticeKind.FAULT, str(error)))
                 return End.DOWNSTREAM_RESET, f"the developer's side broke the protocol: {error}"
-            if self.is_watching:
-                stays, answer = withhold(frame)
-                if answer is not None:
-                    await self.wire.send(answer)
-                if stays:
-                    continue
+            if self.is_watching and isinstance(frame, In | Resize):
+                if isinstance(frame, In):
+                    # Acknowledge the dropped input as the holder would, so that the client does not wait.
+                    await self.client.send(InAck(frame.at + len(frame.data)))
+                continue
             match frame:
                 case In(_, data_in):
                     self.session.sent += len(data_in)
                     self.channel.take_input(data_in)
                 case Ack(to):
                     self._rate.note_acknowledged(to, asyncio.get_running_loop().time())
-                    self.wire.compress(self._rate.is_slow)
+                    self.client.compress(self._rate.is_slow)
                 case Resize(size):
                     self.channel.record_size(size.columns, size.rows)
                 case _:
@@ -261,9 +261,9 @@ class TerminalRelay:
                         pass
                 try:
                     if isinstance(frame, Notice) and frame.kind is not NoticeKind.DETACHED:
-                        await self.wire.send(frame)  # in the language of the client's user
+                        await self.client.send(frame)  # in the language of the client's user
                     else:
-                        await self.wire.send_bytes(encoded)
+                        await self.client.send_bytes(encoded)
                 except ClientClosedError:
                     gone = True
                     break
@@ -278,7 +278,7 @@ class TerminalRelay:
         if process.exit_status == NOT_THERE:
             why = f"the terminal {self.hello.terminal} no longer exists"
             with suppress(ClientClosedError):
-                await self.wire.send(Notice(NoticeKind.DENIED, why))
+                await self.client.send(Notice(NoticeKind.DENIED, why))
             return End.UNREACHED, why
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_WORDS_S):
@@ -294,7 +294,7 @@ class TerminalRelay:
     async def _fail(self, why: str) -> tuple[End, str]:
         """Send the client the reason that the session fails, and return its end."""
         with suppress(ClientClosedError):
-            await self.wire.send(Notice(NoticeKind.FAULT, why))
+            await self.client.send(Notice(NoticeKind.FAULT, why))
         return End.UPSTREAM_LOST, why
 
     async def _read_errors(self, process: "asyncssh.SSHClientProcess[bytes]") -> tuple[End, str]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
+from typing import NamedTuple
 
 import anyio
 
@@ -13,6 +14,7 @@ from stagedoor.listeners.web.guard import make_web_login_origin
 from stagedoor.listeners.web.shell_access import ShellAccess, deny_without_holder
 from stagedoor.listeners.web.terminal.people import (
     PresenceNotifier,
+    check_guest_terminal,
     make_holder_hello,
     restrict_hello,
 )
@@ -41,23 +43,30 @@ from stagedoor.wire.terminal.frames import Feature, Hello, HolderFrame, Mode, No
 _PTY = "permit-pty"
 
 
+class TerminalAddress(NamedTuple):
+    """The address of a terminal: its target as text, and its name there."""
+
+    target: str
+    name: str
+
+
 class TerminalSession:
     """A client's session at one terminal. Belongs to one event loop.
 
-    `place` is its id, target and terminal, or None until it is admitted.
+    `session_id` and `terminal` are empty and None until the client is admitted.
     """
 
     def __init__(
         self,
         access: ShellAccess,
-        wire: TerminalSocket,
+        client: TerminalSocket,
         source: Source,
         hello: Hello,
         on_change: Callable[[], None],
     ) -> None:
         """Create a session for `run`. `on_change` is called when it begins and ends."""
         self._access = access
-        self._wire = wire
+        self._client = client
         self._origin = make_web_login_origin(source)
         self._hello = hello
         self._on_change = on_change
@@ -67,7 +76,8 @@ class TerminalSession:
         """The tasks that send notices and that write presence."""
         self._is_watching = self._has_sent_reason = False
         self._people = PresenceNotifier(self._send, access.now)
-        self.place: tuple[str, str, str] | None = None
+        self.session_id = ""
+        self.terminal: TerminalAddress | None = None
 
     async def run(self, identity: Identity, claim: Claim) -> None:
         """Admit the client and serve its terminal. Return once the session is over."""
@@ -75,45 +85,44 @@ class TerminalSession:
         if denied is not None:
             self._send(Notice(NoticeKind.DENIED, denied))
         await self._tasks.wait()
-        await self._wire.close()
+        await self._client.close()
 
     def notify_present(self, present: Sequence[PresenceEntry]) -> None:
         """Send the client the people at this terminal, if they have changed.
 
         This is called repeatedly, with the same object if no session at this terminal has changed.
         """
-        assert self.place is not None, "the session is at a terminal"
-        self._people.set_present(present, self.place[0])
+        assert self.session_id, "the session is at a terminal"
+        self._people.set_present(present, self.session_id)
 
     async def _enter(self, identity: Identity, claim: Claim) -> str | None:
         """Serve the terminal until the session is over. Return the refusal's line, or None."""
         flow = self._access.flow
         grant = await flow.authorise(identity, claim)
         if not isinstance(grant, Denial) and grant.guest is not None:
-            hello = restrict_hello(self._hello, grant.guest)
-            if isinstance(hello, Denial):
-                return flow.deny(hello, self._origin, identity, grant.target).line
+            denial = check_guest_terminal(self._hello, grant.guest)
+            if denial is not None:
+                return flow.deny(denial, self._origin, identity, grant.target).line
         entered = await flow.enter(identity, claim, self._origin, self._progress)
         if isinstance(entered, Denial):
             return entered.line
         guest = entered.grant.guest
         if guest is not None:
-            hello = restrict_hello(self._hello, guest)
-            assert isinstance(hello, Hello), "the terminal's name was checked above"
-            self._hello, self._is_watching = hello, not guest.may_type
+            self._hello = restrict_hello(self._hello, guest)
+            self._is_watching = not guest.may_type
         return await self._serve_entered(entered)
 
     async def _serve_entered(self, entered: Entered) -> str | None:
         grant = entered.grant
-        holder = self._access.holder(grant.target)
-        if holder is None:
+        holder_command = self._access.find_holder_command(grant.target)
+        if holder_command is None:
             missing = deny_without_holder(grant.target.shell_name)
             entered.give_up(missing.message)
             return missing.line
         attaching = asyncio.create_task(self._add_presence(entered))
         try:
             async with open_shell_session(entered, self._access.upstream, [_PTY]) as session:
-                return await self._run_relay(session, holder, attaching)
+                return await self._run_relay(session, holder_command, attaching)
         except ShellLoginError as error:
             return error.denial.line
         except SessionEndedError as error:
@@ -127,7 +136,7 @@ class TerminalSession:
     async def _run_relay(
         self,
         session: ShellSession,
-        holder: Sequence[str],
+        holder_command: Sequence[str],
         attaching: "asyncio.Task[Denial | None]",
     ) -> str | None:
         grant = session.opened.ready.grant
@@ -144,7 +153,7 @@ class TerminalSession:
             session.end_as(End.UNRECORDED, why)
             return why
         relay = TerminalRelay(
-            self._wire,
+            self._client,
             make_holder_hello(self._hello, grant),
             session,
             channel,
@@ -158,9 +167,10 @@ class TerminalSession:
             session.on_grant = lambda: notices.plan(session.grant)
             notices.plan(session.grant)
         try:
-            self.place = (session.opened.id, str(grant.target), self._hello.terminal)
+            self.session_id = session.opened.id
+            self.terminal = TerminalAddress(str(grant.target), self._hello.terminal)
             self._on_change()
-            session.end_as(*await relay.carry(holder))
+            session.end_as(*await relay.carry(holder_command))
         except asyncio.CancelledError:
             with anyio.CancelScope(shield=True):
                 await self._send_reason(*(session.requested_end or (End.DRAINED, STOPPING)))
@@ -215,12 +225,12 @@ class TerminalSession:
         kind = NoticeKind.DETACHED if end is End.DRAINED else NoticeKind.REVOKED
         with suppress(ClientClosedError, TimeoutError):
             async with asyncio.timeout(LAST_WORDS_S):
-                await self._wire.send(Notice(kind, detail or end.value))
+                await self._client.send(Notice(kind, detail or end.value))
 
     def _send(self, frame: HolderFrame) -> None:
         async def send() -> None:
             with suppress(ClientClosedError):
-                await self._wire.send(frame)
+                await self._client.send(frame)
 
         # A step of a start comes from a task that other clients may wait for too.
         self._context.run(self._tasks.start, send())
