@@ -30,7 +30,9 @@ from stagedoor.wire.terminal.frames import (
 
 _CHUNK = 256 * 1024
 _SIZE = Size(80, 24)
-REFUSALS = frozenset({NoticeKind.DENIED, NoticeKind.REVOKED, NoticeKind.FAULT})
+REFUSALS = frozenset(
+    {NoticeKind.DENIED, NoticeKind.REVOKED, NoticeKind.SIGNED_OUT, NoticeKind.FAULT}
+)
 
 
 class _Socket:

@@ -132,7 +132,7 @@ def test_so_many_may_type_and_who_takes_over_always_gets_in(place: Place, lines:
         assert "open 20 times" in lines.refused(Mode.MIRROR)
         assert isinstance(lines.line().hello(Mode.TAKE_OVER), Welcome)
         host.until(lambda: host.ended)
-        assert [said.kind for said in host.notices] == [NoticeKind.DETACHED]
+        assert [said.kind for said in host.notices] == [NoticeKind.TAKEN_OVER]
         assert all(other.is_cut() for other in others)
         assert isinstance(lines.line().hello(Mode.MIRROR), Welcome)
 

@@ -241,7 +241,7 @@ def test_one_who_takes_over_sends_the_other_away_with_a_word(place: Place) -> No
         one.hello()
         two.hello(mode=Mode.TAKE_OVER, owner="user:alice")
         one.until(lambda: one.ended)
-        assert one.notices == [Notice(NoticeKind.DETACHED, "taken over by alice")]
+        assert one.notices == [Notice(NoticeKind.TAKEN_OVER, "taken over by alice")]
         two.type(b"echo mine\r")
         two.shows(b"\nmine")
 

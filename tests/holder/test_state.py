@@ -307,7 +307,7 @@ def test_one_who_takes_over_sends_the_others_away_and_their_return_is_welcome() 
     watcher.take(actions)
     assert not one.here
     assert isinstance(one.others[0], Notice)
-    assert one.others[0].kind is NoticeKind.DETACHED
+    assert one.others[0].kind is NoticeKind.TAKEN_OVER
     assert watcher.here
     assert other.here
 

@@ -266,7 +266,7 @@ class Replay:
                 assert frame.attachment == known
                 assert len(set(self.names.values())) == len(self.names)
                 line.taken = frame.in_at
-            case Notice(NoticeKind.DETACHED, text):
+            case Notice(NoticeKind.TAKEN_OVER, text):
                 # A person that a gateway let in has a name.
                 assert line.next() == replace(expected, text=text.replace("another user", "dev"))
             case _:

@@ -185,7 +185,7 @@ def test_a_guest_cannot_type_resize_or_send_anybody_away(
     hosted.shows(b"after")
     assert b"24 80" in hosted.text
     assert b"intruder" not in hosted.text
-    assert not any(said.kind is NoticeKind.DETACHED for said in hosted.notices)
+    assert not any(said.kind is NoticeKind.TAKEN_OVER for said in hosted.notices)
     guest.send(Detach())
     hosted.type(b"echo st''ill\r")
     hosted.shows(b"still")
@@ -471,7 +471,7 @@ def test_who_may_enter_himself_types_by_a_share_that_lets_him(
     hosted.shows(b"by-guest")
     here = [("host", IdentityLevel.USER, False), ("guest", IdentityLevel.GUEST, True)]
     hosted.until(lambda: people(hosted) == [(*person, Mode.MIRROR) for person in here])
-    assert not any(said.kind is NoticeKind.DETACHED for said in hosted.notices)
+    assert not any(said.kind is NoticeKind.TAKEN_OVER for said in hosted.notices)
     with desk(gateway) as service:
         admin.remove_grant(service, number)
     out(guest)

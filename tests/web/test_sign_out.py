@@ -94,7 +94,7 @@ def test_signing_out_closes_its_terminals_in_every_worker_and_no_others(
     assert leaver.post("/sign-out").status == 303
     for client in opened:
         word = last_word(client)
-        assert word.kind is NoticeKind.REVOKED
+        assert word.kind is NoticeKind.SIGNED_OUT
         assert "you signed out" in word.text
     assert time.monotonic() - began < END_S
     still_works(elsewhere)
@@ -234,7 +234,7 @@ def test_signing_in_anew_ends_what_the_cookie_before_had_opened(port: int) -> No
     person = signed_in(port)
     before = at_terminal(person, "before")
     assert person.sign_in().status == 303
-    assert last_word(before).kind is NoticeKind.REVOKED
+    assert last_word(before).kind is NoticeKind.SIGNED_OUT
     still_works(at_terminal(person, "after"))
 
 
@@ -264,7 +264,7 @@ def test_a_sign_in_that_expires_ends_what_it_opened(gateway: Gateway, port: int)
     word = last_word(client)
     assert time.time() >= soon
     assert (word.kind, "your sign-in has expired" in word.text) == (
-        NoticeKind.REVOKED,
+        NoticeKind.SIGNED_OUT,
         True,
     )
     wait_until(lambda: gateway.sessions("expired"))

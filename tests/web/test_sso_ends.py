@@ -145,7 +145,7 @@ def test_a_provider_that_fails_ends_nothing_and_one_that_refuses_ends_with_a_rea
     idp.remove_account("carol-1")
     ask_now(gateway)
     word = carol.last_word()
-    assert (word.kind, word.text) == (NoticeKind.REVOKED, ENDED)
+    assert (word.kind, word.text) == (NoticeKind.SIGNED_OUT, ENDED)
     wait_until(lambda: carol.asks() == 401)
     assert "Sign in with Company" in carol.browser.get(f"{carol.browser.origin}/app/app01")[1]
     [groups] = [e for e in gateway.audit() if e["fields"].get("action") == "sign-in.end"][-1:]

@@ -262,7 +262,7 @@ def test_a_gateway_that_stops_says_so_and_its_successor_has_the_terminal(tmp_pat
             gateway.wait_for(lambda line: line["event"] == "draining")
             gateway.signal(signal.SIGTERM)
             client.until(lambda: client.notices)
-            assert client.notices[0].kind is NoticeKind.DETACHED
+            assert client.notices[0].kind is NoticeKind.DRAINED
         assert gateway.process is not None
         gateway.process.wait(30)
         gateway.wait_for(lambda line: line["event"] == "end of log")  # or it would come later

@@ -255,7 +255,7 @@ def company() -> list[Conversation]:
     one.comes("a1")
     third.comes("c1")
     other.connects()
-    one.down(Notice(NoticeKind.DETACHED, "taken over by another user"))
+    one.down(Notice(NoticeKind.TAKEN_OVER, "taken over by another user"))
     one.hangs_up()
     other.welcomed("b1", mode=Mode.TAKE_OVER)
     other.cut()

@@ -119,7 +119,7 @@ BROKEN: tuple[bytes, ...] = (
     b"\x87" + b"\0" * 10,
     b"\x88" + b"\0" * 8,
     b"\x88" + (MAX_SIZE + 1).to_bytes(2, "big") + b"\0\x01" + b"\0" * 4,
-    b"\x89\x07\0\0",
+    bytes([0x89, max(NoticeKind) + 1, 0, 0]),
     b"\x81" + b"\0" * 20 + b"\x03\0\0",
     b"\x8a" + b"\0" * 10,
     b"\x8a" + b"\0" * 10 + b"\x01",

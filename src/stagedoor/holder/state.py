@@ -322,7 +322,7 @@ class TerminalState:
             if other is not attachment and other.mode is not Mode.WATCH:
                 self._attachments.cut(other, now)
                 other.detached = True
-                actions += [Send(link, Notice(NoticeKind.DETACHED, why)), HangUpLink(link)]
+                actions += [Send(link, Notice(NoticeKind.TAKEN_OVER, why)), HangUpLink(link)]
         return actions
 
     def _expel(self, attachment: TerminalAttachment, why: str, now: float) -> list[Action]:

@@ -114,7 +114,7 @@ export class Connection {
     this.again();
   }
 
-  /** Stop reconnecting, until `start`. */
+  /** Stop reconnecting, until `revive`. */
   private finish(why: string, isUnknown = false): void {
     this.over = true;
     this.drop();
@@ -182,15 +182,20 @@ export class Connection {
   }
 
   private handleNotice(notice: NoticeKind, text: string): void {
-    if (notice === NoticeKind.Revoked && text.includes(t`sign in again`)) {
-      this.finish(text);
-      this.listener.signedOut(text);
-    } else if (notice === NoticeKind.Denied || notice === NoticeKind.Revoked) this.finish(text);
-    // Reconnecting would take the terminal back from the client that took over. After a gateway that stops, the
-    // page reconnects to another.
-    else if (notice === NoticeKind.Detached && text.startsWith("taken over by "))
-      this.finish(t`taken over by ${text.slice("taken over by ".length)}`);
-    else if (notice === NoticeKind.Fault) this.lost(text);
+    switch (notice) {
+      case NoticeKind.Denied:
+      case NoticeKind.Revoked:
+      case NoticeKind.TakenOver: // reconnecting would take the terminal back
+        this.finish(text);
+        break;
+      case NoticeKind.SignedOut:
+        this.finish(text);
+        this.listener.signedOut(text);
+        break;
+      case NoticeKind.Fault:
+        this.lost(text);
+        break;
+    }
   }
 
   private lost(why: string): void {

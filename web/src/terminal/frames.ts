@@ -31,10 +31,12 @@ export enum NoticeKind {
   Progress = 0,
   Denied = 1,
   Revoked = 2,
-  Detached = 3,
+  TakenOver = 3,
   Recorded = 4,
   Fault = 5,
   Ending = 6,
+  Drained = 7,
+  SignedOut = 8,
 }
 
 /** The level at which a person's identity is known: see `IdentityLevel` in `stagedoor.wire.terminal.frames`. */

@@ -49,7 +49,7 @@ enum kind {
   WELCOME = 0x81, OUT, INACK, GAP, SNAPSHOT, EXIT, PONG, SIZE, NOTICE, PEOPLE
 };
 enum mode { MIRROR, TAKE_OVER, WATCH };
-enum word { PROGRESS, DENIED, REVOKED, DETACHED, RECORDED, FAULT };
+enum word { PROGRESS, DENIED, REVOKED, TAKEN_OVER, RECORDED, FAULT };
 
 struct size {
   uint16_t columns, rows, x_pixels, y_pixels;

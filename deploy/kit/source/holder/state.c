@@ -232,7 +232,7 @@ static void send_others_away(const struct attachment *by, int64_t now) {
     if (!other || other == by || other->mode == WATCH) continue;
     cut(other, now);
     other->detached = true;
-    wire_notice(i, DETACHED, why);
+    wire_notice(i, TAKEN_OVER, why);
     link_close_soon(i);
   }
 }

@@ -53,9 +53,9 @@ class ScreenWriter:
                     self._screen.print(f"stagedoor: {self._request.target}: {line}")
             case NoticeKind.ENDING:
                 self._screen.warn(line)
-            case NoticeKind.DENIED | NoticeKind.REVOKED | NoticeKind.FAULT:
+            case NoticeKind.DENIED | NoticeKind.REVOKED | NoticeKind.SIGNED_OUT | NoticeKind.FAULT:
                 raise AttachError(line)
-            case NoticeKind.DETACHED if "taken over" in text:
+            case NoticeKind.TAKEN_OVER:
                 raise AttachError(f"detached: {line}")
             case _:
                 pass  # the web page alone shows RECORDED; a gateway that stops closes the connection next

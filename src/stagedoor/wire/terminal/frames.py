@@ -76,14 +76,18 @@ class NoticeKind(IntEnum):
     """The client is refused; the text is why."""
     REVOKED = 2
     """The session was closed from outside; the text is why."""
-    DETACHED = 3
-    """The client is detached, by one that took over or since the gateway stops; the terminal lives on."""
+    TAKEN_OVER = 3
+    """Another client has taken the terminal over and this one is detached; the text is who."""
     RECORDED = 4
     """The terminal is recorded."""
     FAULT = 5
     """This session cannot continue; the text is why."""
     ENDING = 6
     """Access on request ends soon; the text is when. An empty text takes it back: access was extended."""
+    DRAINED = 7
+    """The gateway stops; the terminal lives on, and the client reconnects through another gateway."""
+    SIGNED_OUT = 8
+    """The session was closed because its user's sign-in is over; the text is why."""
 
 
 class Feature(IntFlag):

@@ -5,6 +5,7 @@ A ticket is never part of a URL. The client sends it in the first frame.
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -137,7 +138,12 @@ class TerminalEndpoint:
                 return
         assert not isinstance(claim, Denial), "it was turned away"
         terminal = TerminalSession(
-            self._access, client, source, hello, self._presence_poller.refresh
+            self._access,
+            client,
+            source,
+            hello,
+            self._presence_poller.refresh,
+            partial(self._passes.explain_end, identity),
         )
         self.sessions.add(terminal)
         try:

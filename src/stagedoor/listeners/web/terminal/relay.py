@@ -260,7 +260,7 @@ class TerminalRelay:
                     case _:
                         pass
                 try:
-                    if isinstance(frame, Notice) and frame.kind is not NoticeKind.DETACHED:
+                    if isinstance(frame, Notice):
                         await self.client.send(frame)  # in the language of the client's user
                     else:
                         await self.client.send_bytes(encoded)

@@ -63,13 +63,18 @@ class TerminalSession:
         source: Source,
         hello: Hello,
         on_change: Callable[[], None],
+        explain_sign_in_end: Callable[[], Denial | None],
     ) -> None:
-        """Create a session for `run`. `on_change` is called when it begins and ends."""
+        """Create a session for `run`. `on_change` is called when it begins and ends.
+
+        `explain_sign_in_end` returns why the user's sign-in is over, or None while it lasts.
+        """
         self._access = access
         self._client = client
         self._origin = make_web_login_origin(source)
         self._hello = hello
         self._on_change = on_change
+        self._explain_sign_in_end = explain_sign_in_end
         self._room = asyncio.Event()
         self._context = copy_context()  # with the client's language
         self._tasks = Tasks("a fault beside the bytes of a terminal")
@@ -222,7 +227,9 @@ class TerminalSession:
         if self._has_sent_reason:
             return
         self._has_sent_reason = True
-        kind = NoticeKind.DETACHED if end is End.DRAINED else NoticeKind.REVOKED
+        kind = NoticeKind.REVOKED if self._explain_sign_in_end() is None else NoticeKind.SIGNED_OUT
+        if end is End.DRAINED:
+            kind = NoticeKind.DRAINED
         with suppress(ClientClosedError, TimeoutError):
             async with asyncio.timeout(LAST_WORDS_S):
                 await self._client.send(Notice(kind, detail or end.value))

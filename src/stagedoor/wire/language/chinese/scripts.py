@@ -33,7 +33,6 @@ SCRIPTS = {
     "The gateway answers {0}.": "网关返回 {0}。",
     "refused ({0})": "被拒绝（{0}）",
     "{0} characters are ready to be copied.": "有 {0} 个字符要复制。",
-    "sign in again": "请重新登录",
     # The palette of commands, and the shortcuts.
     "app": "应用",
     "page": "页面",
@@ -122,7 +121,6 @@ SCRIPTS = {
     "Only watching": "只旁观",
     "Shared by {0}: {1}": "由 {0} 共享：{1}",
     "Watching {0}: {1}": "正在旁观 {0}：{1}",
-    "taken over by {0}": "已被 {0} 接管",
     "the connection was lost": "连接中断",
     "this device is offline": "此设备已离线",
     "signing in": "正在登录",

@@ -146,6 +146,7 @@ SHELLS = {
     "this terminal has to be recorded and cannot be ({0})": "此终端必须录像，但无法录像（{0}）",
     "{0} has removed you from this terminal": "{0} 已将你移出此终端",
     "{0} keeps this terminal to themselves now": "{0} 目前独占此终端",
+    "taken over by {0}": "已被 {0} 接管",
     "ask them to unlock it, or open another terminal by a name": "请让对方解除锁定，或用其他名称打开另一个终端",
     "this terminal is open {0} times already, which is the limit": "此终端已打开 {0} 次，已达上限",
     "take it over, or try again when another user has left": "请接管它，或等其他用户离开后重试",
