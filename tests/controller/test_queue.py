@@ -29,7 +29,7 @@ def test_a_key_that_is_named_while_it_is_worked_on_is_due_once_more_afterwards()
     queue.add("a", 1.0)
     queue.add("a", 2.0)
     assert queue.take(9.0) is None
-    queue.finish("a", again_at=50.0)
+    queue.finish("a", recheck_at=50.0)
     assert queue.take(9.0) == "a"
     queue.finish("a")
     assert queue.find_next_at() is None

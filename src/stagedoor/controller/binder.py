@@ -84,7 +84,7 @@ class BindingController:
         self._owner_name = owner
         self._owner: Object = {}
         self._on_problem = on_problem
-        self._spaces = NamespaceDirectory(cluster, selector, self._spaces_changed)
+        self._directory = NamespaceDirectory(cluster, selector, self._namespaces_changed)
         self._served = frozenset[str]()
         self._due: set[str] = set()
         self._empty_since: dict[str, float] = {}
@@ -98,15 +98,15 @@ class BindingController:
     @property
     def problem(self) -> str | None:
         """Return in one line why the binder cannot work, or None if it works."""
-        return self._spaces.problem
+        return self._directory.problem
 
     async def run(self) -> None:
         """Prepare namespaces until cancelled."""
         loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as tasks:
-            for work in self._spaces.list_coroutines():
+            for work in self._directory.list_coroutines():
                 tasks.create_task(work)
-            await self._spaces.wait_until_synced()
+            await self._directory.wait_until_synced()
             while True:
                 await self._report_refused()
                 try:
@@ -176,13 +176,13 @@ class BindingController:
 
     async def _report_refused(self) -> None:
         """Report why selected namespaces are not served, once for each reason."""
-        before, self._reported = self._reported, dict(self._spaces.refused)
+        before, self._reported = self._reported, dict(self._directory.refused)
         for namespace, why in self._reported.items():
             if before.get(namespace) != why:
                 await self._report(namespace, why)
 
     async def _report(self, namespace: str, why: str) -> None:
-        about = self._spaces.find(namespace)
+        about = self._directory.find(namespace)
         if about is not None:
             await self._cluster.report(about, reason=NOT_SERVED, message=why, warning=True)
 
@@ -234,8 +234,8 @@ class BindingController:
             (owner["kind"], owner["name"]) == ("ClusterRole", self._owner_name) for owner in owners
         )
 
-    def _spaces_changed(self) -> None:
-        served = frozenset(self._spaces.by_environment.values())
+    def _namespaces_changed(self) -> None:
+        served = frozenset(self._directory.by_environment.values())
         self._due |= served ^ self._served
         self._served = served
         self._news.set()

@@ -108,22 +108,25 @@ class Controller:
         self._queue: WorkQueue[Target] = WorkQueue()
         self._wake = asyncio.Event()
         leaving = tuple(leaving)
-        self._spaces = NamespaceDirectory(cluster, namespaces, self._spaces_changed)
-        names = (*self._spaces.by_environment.values(), *leaving)
+        self._directory = NamespaceDirectory(cluster, namespaces, self._namespaces_changed)
+        names = (*self._directory.by_environment.values(), *leaving)
         self._mirrors = ControllerMirrors(
-            cluster, frozenset(names) if self._spaces.is_fixed else None, self._app_changed
+            cluster, frozenset(names) if self._directory.is_fixed else None, self._app_changed
         )
         self._mirrors.access.on_change = self._access_changed
-        self._views = NamespaceRegistry(cluster, self._spaces, self._mirrors, leaving)
-        self._namespaces = self._views.by_environment
+        self._registry = NamespaceRegistry(cluster, self._directory, self._mirrors, leaving)
         context = DeriveContext(kit, defaults)
         self._reader = AppReader(cluster, context, clock)
-        self._reconciler = Reconciler(cluster, maker, self._reader, self._namespaces, now)
-        self._opt_ins = OptIns(cluster, self._namespaces, self._reader.readings)
+        self._reconciler = Reconciler(
+            cluster, maker, self._reader, self._registry.by_environment, now
+        )
+        self._opt_ins = OptIns(cluster, self._registry.by_environment, self._reader.readings)
         self._runs = None
         if find_order is not None:
             of_runs = DeriveContext(make_run_kit(kit), defaults)
-            self._runs = RunReconciler(cluster, self._spaces, of_runs, find_order, on_problem, now)
+            self._runs = RunReconciler(
+                cluster, self._directory, of_runs, find_order, on_problem, now
+            )
         self._tasks: asyncio.TaskGroup | None = None
         self._requests: dict[Target, object] = {}
         """For each shell, the last seen number of requests for it, and whether its lease has a failure. A
@@ -134,23 +137,25 @@ class Controller:
 
     def list_unserved(self) -> dict[str, str]:
         """Return the reason, in one line, for each namespace that is currently not served."""
-        problems = {view.namespace: view.why_unserved for view in self._namespaces.values()}
-        problems |= {**self._spaces.refused, "every namespace": self._spaces.problem}
+        problems = {
+            view.namespace: view.why_unserved for view in self._registry.by_environment.values()
+        }
+        problems |= {**self._directory.refused, "every namespace": self._directory.problem}
         return {name: problem for name, problem in problems.items() if problem is not None}
 
     def count_ending(self) -> dict[str, int]:
         """Return the number of apps with a remaining shell in each namespace that is no longer served."""
-        views = (view for view in self._namespaces.values() if not view.offers)
+        views = (view for view in self._registry.by_environment.values() if not view.offers)
         return {view.namespace: left for view in views if (left := len(view.with_shell()))}
 
     async def run(self) -> None:
         """Watch and reconcile until cancelled. A write in progress may or may not take effect."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
-            for work in (*self._spaces.list_coroutines(), *self._mirrors.list_coroutines()):
+            for work in (*self._directory.list_coroutines(), *self._mirrors.list_coroutines()):
                 tasks.create_task(work)
-            self._begin_all(self._namespaces)
-            if not self._spaces.is_fixed:
+            self._begin_all(self._registry.by_environment)
+            if not self._directory.is_fixed:
                 tasks.create_task(self._adopt())
             tasks.create_task(self._opt_ins.run())
             if self._runs is not None:
@@ -160,21 +165,25 @@ class Controller:
     def _begin_all(self, environments: Iterable[str | None]) -> None:
         assert self._tasks is not None, "nothing changes before `run`"
         for environment in environments:
-            self._tasks.create_task(self._begin(environment, self._namespaces[environment]))
+            self._tasks.create_task(
+                self._begin(environment, self._registry.by_environment[environment])
+            )
 
-    def _spaces_changed(self) -> None:
+    def _namespaces_changed(self) -> None:
         """Serve the namespaces that are selected now, and let the shells in all others end."""
-        self._begin_all(self._views.follow())
+        self._begin_all(self._registry.follow())
         for known in (self._requests, self._apps, self._reader.readings):
-            for target in [key for key in known if key.environment not in self._namespaces]:
+            for target in [
+                key for key in known if key.environment not in self._registry.by_environment
+            ]:
                 known.pop(target, None)
 
     async def _adopt(self) -> None:
         """Take over the shells in namespaces that lost their label while no controller was running."""
-        await self._spaces.wait_until_synced()
-        self._spaces_changed()
+        await self._directory.wait_until_synced()
+        self._namespaces_changed()
         while True:
-            self._begin_all(await self._views.adopt())
+            self._begin_all(await self._registry.adopt())
             await asyncio.sleep(ADOPT_S)
 
     async def _begin(self, environment: str | None, namespace: NamespaceMirrors) -> None:
@@ -183,7 +192,7 @@ class Controller:
         Nothing is decided before that, since an object that is not listed yet would count as deleted.
         """
         await namespace.wait_until_synced()
-        if self._namespaces.get(environment) is not namespace:
+        if self._registry.by_environment.get(environment) is not namespace:
             return  # it has lost its label meanwhile
         for app in namespace.with_shell() | namespace.list_annotated():
             self._add(Target(app, environment), at_once=False)
@@ -195,15 +204,15 @@ class Controller:
 
     def queue_all(self) -> None:
         """Queue every app in the listed namespaces that has a shell or remaining objects of one."""
-        for environment, namespace in self._namespaces.items():
+        for environment, namespace in self._registry.by_environment.items():
             if namespace.is_synced:
                 for app in namespace.with_shell():
                     self._add(Target(app, environment), at_once=False)
 
     def _access_changed(self, name: str) -> None:
         """Retry what was refused in a namespace that is served again."""
-        environment = self._views.environments[name]
-        namespace = self._namespaces[environment]
+        environment = self._registry.environments[name]
+        namespace = self._registry.by_environment[environment]
         if namespace.is_synced and namespace.problem is None:
             for app in namespace.with_shell():
                 self._queue.forgive(Target(app, environment))
@@ -229,7 +238,7 @@ class Controller:
         return target
 
     async def _reconcile(self, target: Target) -> None:
-        if target.environment not in self._namespaces:
+        if target.environment not in self._registry.by_environment:
             self._queue.finish(target)
             return
         started_at = self._clock()
@@ -245,8 +254,8 @@ class Controller:
             self._queue.retry(target, self._clock())
         else:
             self.metrics.decisions[result.decision] += 1
-            again_at = result.again_at
-            at = None if again_at is None else self._clock() + max(0.0, again_at - self._now())
+            recheck_at = result.recheck_at
+            at = None if recheck_at is None else self._clock() + max(0.0, recheck_at - self._now())
             self._queue.finish(target, at)
         finally:
             self.metrics.reconcile_seconds += self._clock() - started_at
@@ -263,12 +272,12 @@ class Controller:
         self._on_problem(target, str(error), self._queue.retry(target, now) - now)
 
     def _app_changed(self, name: str, app: str, kind: Kind) -> None:
-        if name not in self._views.environments:
-            self._views.note(name)
+        if name not in self._registry.environments:
+            self._registry.note(name)
             return
-        environment = self._views.environments[name]
-        namespace = self._namespaces[environment]
-        self._views.forget_if_empty(namespace)
+        environment = self._registry.environments[name]
+        namespace = self._registry.by_environment[environment]
+        self._registry.forget_if_empty(namespace)
         if not namespace.is_synced or not is_valid_app(app):
             return
         target = Target(app, environment)
@@ -314,12 +323,14 @@ class Controller:
         """Return the metrics, with the gauges updated."""
         unserved = len(self.list_unserved())
         self.metrics.unserved = unserved
-        self.metrics.served = sum(not view.why_unserved for view in self._namespaces.values())
+        self.metrics.served = sum(
+            not view.why_unserved for view in self._registry.by_environment.values()
+        )
         self.metrics.leading = self.metrics.served > 0 or not unserved
         self.metrics.queue = len(self._queue)
         self.metrics.apps = sum(mirror.count() for mirror in self._mirrors.apps)
         self.metrics.shells = sum(
-            namespace.count_shells() for namespace in self._namespaces.values()
+            namespace.count_shells() for namespace in self._registry.by_environment.values()
         )
         return self.metrics
 

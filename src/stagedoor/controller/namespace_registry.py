@@ -14,7 +14,7 @@ ADOPT_S = 10.0
 
 
 class NamespaceRegistry:
-    """The views of the namespaces that `spaces` serves, and of others in which shells are left.
+    """The views of the namespaces that `directory` serves, and of others in which shells are left.
 
     A namespace that loses its label keeps its environment's key until another one has that environment.
     """
@@ -22,7 +22,7 @@ class NamespaceRegistry:
     def __init__(
         self,
         cluster: Cluster,
-        spaces: NamespaceDirectory,
+        directory: NamespaceDirectory,
         mirrors: ControllerMirrors,
         leaving: Iterable[str],
     ) -> None:
@@ -30,7 +30,7 @@ class NamespaceRegistry:
         self.environments: dict[str, str | None] = {}
         """The key of each namespace in `by_environment`."""
         self._cluster = cluster
-        self._spaces = spaces
+        self._directory = directory
         self._mirrors = mirrors
         self._strangers: set[str] = set()
         for name in leaving:
@@ -39,7 +39,7 @@ class NamespaceRegistry:
 
     def follow(self) -> list[str | None]:
         """Manage the namespaces that are served now. Return the keys of the views that have changed."""
-        wanted, changed = self._spaces.by_environment, list[str | None]()
+        wanted, changed = self._directory.by_environment, list[str | None]()
         names = frozenset(wanted.values())
         for key, view in list(self.by_environment.items()):
             is_wanted = wanted.get(key) == view.namespace
@@ -79,7 +79,7 @@ class NamespaceRegistry:
 
     def forget_if_empty(self, view: NamespaceMirrors) -> None:
         """Forget a namespace that lost its label once no shell is left in it."""
-        if not self._spaces.is_fixed and not view.offers and not view.with_shell():
+        if not self._directory.is_fixed and not view.offers and not view.with_shell():
             self._remove(view)
             self._ask()
 
@@ -98,5 +98,5 @@ class NamespaceRegistry:
         del self.by_environment[self.environments.pop(view.namespace)]
 
     def _ask(self) -> None:
-        if not self._spaces.is_fixed:
+        if not self._directory.is_fixed:
             self._mirrors.access.follow(tuple(self.environments))

@@ -74,10 +74,10 @@ class WorkQueue(Generic[Key]):
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else None
 
-    def finish(self, key: Key, again_at: float | None = None) -> None:
-        """End the work on a key; it is due again at `again_at`, or when it is added."""
+    def finish(self, key: Key, recheck_at: float | None = None) -> None:
+        """End the work on a key; it is due again at `recheck_at`, or when it is added."""
         self._failures.pop(key, None)
-        self._free(key, again_at)
+        self._free(key, recheck_at)
 
     def retry(self, key: Key, now: float) -> float:
         """End the work on a key that failed, and return when it is due again.

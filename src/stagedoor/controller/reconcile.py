@@ -52,7 +52,7 @@ class ReconcileResult:
 
     decision: str
     """The name of the decision that was carried out."""
-    again_at: float | None
+    recheck_at: float | None
     """When to reconcile again (epoch seconds); None if not before something changes."""
 
 
@@ -126,8 +126,8 @@ class Reconciler:
         """Execute a decision. Return when to reconcile again: at once after a change, or None for never."""
         name, now = seen.target.app, self.now()
         match decision:
-            case Keep(again_at):
-                times = (again_at, await self._keep_config(seen))
+            case Keep(recheck_at):
+                times = (recheck_at, await self._keep_config(seen))
                 return min((at for at in times if at is not None), default=None)
             case Mark(stale, idle_since):
                 await self._mark(seen, stale, idle_since)
@@ -145,10 +145,10 @@ class Reconciler:
                 namespace, lease = seen.mirrors.namespace, seen.mirrors.find_lease(name)
                 await self.maker.remove(namespace, name, lease)
                 return None
-            case Refuse(problems, again_at):
+            case Refuse(problems, recheck_at):
                 cause = Cause("reading the annotations", "; ".join(problems))
                 await self._write_failure(seen.target, seen.mirrors, cause)
-                return again_at
+                return recheck_at
             case AskLog():
                 return now + RETRY_PAUSE_S
         return now

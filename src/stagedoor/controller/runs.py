@@ -90,7 +90,7 @@ def _has_ended(job: Object) -> bool:
 
 
 class RunReconciler:
-    """A reconciler of the runs in the namespaces of `spaces`. `now` returns seconds since the epoch.
+    """A reconciler of the runs in the namespaces of `directory`. `now` returns seconds since the epoch.
 
     `context` has the settings of the derivation, with the kit of runs. The order of a run is in the store, so
     a lease alone makes no Job. `on_problem` is called like the controller's.
@@ -99,19 +99,19 @@ class RunReconciler:
     def __init__(
         self,
         cluster: Cluster,
-        spaces: NamespaceDirectory,
+        directory: NamespaceDirectory,
         context: DeriveContext,
         find_order: FindOrder,
         on_problem: Callable[[Target, str, float], None],
         now: Callable[[], float],
     ) -> None:
         self._cluster = cluster
-        self._spaces = spaces
+        self._directory = directory
         self._context = context
         self._find_order = find_order
         self._on_problem = on_problem
         self._now = now
-        places = list(spaces.by_environment.values()) if spaces.is_fixed else None
+        places = list(directory.by_environment.values()) if directory.is_fixed else None
         self._leases = Mirror(cluster, Kind.LEASE, places, RUN_OF)
         self._jobs = Mirror(cluster, Kind.JOB, places, RUN_OF, _keep_job)
         for mirror in (self._leases, self._jobs):
@@ -150,12 +150,12 @@ class RunReconciler:
         try:
             # An empty list of Jobs causes no change, so a lease that was seen earlier waits for the list
             # here.
-            await self._spaces.wait_until_synced()
+            await self._directory.wait_until_synced()
             for mirror in (self._leases, self._jobs):
                 await mirror.wait_until_synced(key[0])
             async with slots:
-                if self._spaces.problem is None:
-                    is_served = key[0] in self._spaces.by_environment.values()
+                if self._directory.problem is None:
+                    is_served = key[0] in self._directory.by_environment.values()
                     # Runs in a namespace that has lost its label may be another installation's.
                     if is_served or await self._cluster.may_i(key[0], "delete", "jobs.batch"):
                         await self._do(key, begins=is_served)
@@ -176,7 +176,7 @@ class RunReconciler:
         return Target(app, self._find_environment(key[0]))
 
     def _find_environment(self, namespace: str) -> str | None:
-        environments = self._spaces.by_environment.items()
+        environments = self._directory.by_environment.items()
         return next((name for name, place in environments if place == namespace), f"({namespace})")
 
     async def _do(self, key: Key, *, begins: bool) -> None:
