@@ -15,7 +15,7 @@ from stagedoor.model.target import Target
 from stagedoor.serve.parts.web import list_host_names
 from stagedoor.settings.file import parse_settings
 from stagedoor.settings.settings import Settings
-from stagedoor.signin.site import _base
+from stagedoor.signin.site import _find_base
 
 HERE = '[ssh]\naddresses = [":2222"]\nhost_names = ["gw.example"]\n'
 APP01 = Target("app01")
@@ -47,15 +47,15 @@ def test_commands_name_the_public_port(more: str, jump: str, direct: str) -> Non
     made = settings(more)
     assert page(made).make_jump_command(APP01) == jump
     account = AccountService(WorkerContext(made, cast("Any", None), Policy))
-    assert account.render_ssh_command(DEV, APP01) == direct
+    assert account.render_ssh_command(APP01) == direct
 
 
 def test_links_lead_to_the_public_url() -> None:
     own = '[web]\naddresses = [":8088"]\n'
-    assert _base(settings(f'{own}public_url = "https://shell.example/x"\n')) == (
+    assert _find_base(settings(f'{own}public_url = "https://shell.example/x"\n')) == (
         "https://shell.example/x"
     )
-    assert _base(settings(f'{own}domain = "shell.example"\n')) == "https://shell.example"
+    assert _find_base(settings(f'{own}domain = "shell.example"\n')) == "https://shell.example"
 
 
 def test_the_name_that_links_lead_to_is_answered() -> None:

@@ -60,7 +60,7 @@ class AccountService:
             read_last_used(self._database, identity.name), list_users_inside(self._database)
         )
 
-    def render_ssh_command(self, identity: Identity, target: Target) -> str:
+    def render_ssh_command(self, target: Target) -> str:
         """Return the ssh command that enters `target`.
 
         It uses direct login if SSH has a public address, else the configuration from `choose_ssh_setup`.

@@ -126,7 +126,7 @@ def _refuse_problems(lines: Sequence[str]) -> None:
 
 def _print(outcome: SetOutcome, *, is_diff: bool) -> None:
     """Print the changes of a diff, who gains and loses, and a line that sums them up."""
-    lines = [_line(change) for change in outcome.changes] if is_diff else []
+    lines = [_format_change(change) for change in outcome.changes] if is_diff else []
     for rights in outcome.rights:
         lines += _list_rights("gain", rights.users, rights.gains)
         lines += _list_rights("lose", rights.users, rights.losses)
@@ -142,7 +142,7 @@ def _print(outcome: SetOutcome, *, is_diff: bool) -> None:
         show.note(f"In the set, but in no file: {rows}. Use --prune to remove, --release to keep.")
 
 
-def _line(change: SetChange) -> str:
+def _format_change(change: SetChange) -> str:
     terms = change.after or change.before
     words = f": {terms}" if terms else ""
     if change.action == Action.CHANGE and change.before:

@@ -55,7 +55,7 @@ _COLOURS: Mapping[str, str] = {
 }
 
 
-def _target(ctx: click.Context, param: click.Parameter, value: str | None) -> Target | None:
+def _parse_target(ctx: click.Context, param: click.Parameter, value: str | None) -> Target | None:
     """Parse the option --app, as its callback."""
     if value is None:
         return None
@@ -97,7 +97,7 @@ def _target(ctx: click.Context, param: click.Parameter, value: str | None) -> Ta
     "--app",
     "target",
     metavar="APP[.ENVIRONMENT]",
-    callback=_target,
+    callback=_parse_target,
     help="Events of this app's sessions.",
     shell_complete=complete_apps,
 )
@@ -220,14 +220,14 @@ def _write_line(event: EventEntry) -> None:
     if event.session:
         words.append(event.session)
     words += [
-        f"{name}={_value(name, value)}"
+        f"{name}={_format_value(name, value)}"
         for name, value in event.fields.items()
         if name not in ("action", "signature") and value not in (None, "")
     ]
     click.echo("  ".join(words))
 
 
-def _value(name: str, value: object) -> str:
+def _format_value(name: str, value: object) -> str:
     if name.endswith("_at") and isinstance(value, int | float):
         return show.format_local(value)
     text = to_one_line(str(value), _LONGEST)

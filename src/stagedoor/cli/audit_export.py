@@ -119,13 +119,15 @@ def verify(
     --against those at the end. Without --key, every signature is accepted, and the fingerprints are printed
     for you to compare.
     """
-    trusted = frozenset(_fingerprints(keys)) if keys else None
-    others = read_checkpoints(_lines((against,)), _signer, trusted=trusted) if against else []
+    trusted = frozenset(_read_fingerprints(keys)) if keys else None
+    others = (
+        read_checkpoints(_read_lines((against,)), _find_signer, trusted=trusted) if against else []
+    )
     if against and not others:
         raise RefusedError(
             f"{against} has no checkpoint{' by a given key' if trusted else ''} to compare with"
         )
-    report = verify_lines(_lines(files), _signer, trusted=trusted, against=others)
+    report = verify_lines(_read_lines(files), _find_signer, trusted=trusted, against=others)
     if json_:
         show.print_json(report)
     else:
@@ -142,11 +144,11 @@ def verify(
         )
 
 
-def _signer(message: str, signature: str) -> str | None:
+def _find_signer(message: str, signature: str) -> str | None:
     return find_signer(message, signature, NAMESPACE)
 
 
-def _fingerprints(files: tuple[Path, ...]) -> Iterator[str]:
+def _read_fingerprints(files: tuple[Path, ...]) -> Iterator[str]:
     for file in files:
         with file.open(encoding="utf-8", errors="replace") as lines:
             for text in lines.read(_KEYS).splitlines():
@@ -158,16 +160,16 @@ def _fingerprints(files: tuple[Path, ...]) -> Iterator[str]:
                 yield find_fingerprint(public_key.line)
 
 
-def _lines(files: tuple[Path, ...]) -> Iterator[_Numbered]:
+def _read_lines(files: tuple[Path, ...]) -> Iterator[_Numbered]:
     for file in files:
         if str(file) == "-":
-            yield from _numbered("stdin", sys.stdin.buffer)
+            yield from _number_lines("stdin", sys.stdin.buffer)
         else:
             with file.open("rb") as opened:
-                yield from _numbered(str(file), opened)
+                yield from _number_lines(str(file), opened)
 
 
-def _numbered(name: str, file: BinaryIO) -> Iterator[_Numbered]:
+def _number_lines(name: str, file: BinaryIO) -> Iterator[_Numbered]:
     number = 0
     while text := file.readline(_LONGEST):
         number += 1

@@ -72,7 +72,7 @@ request_ids = _of_policy(
 )
 
 
-def _recordings(service: AdminService) -> Iterator[tuple[str, str]]:
+def _list_recordings(service: AdminService) -> Iterator[tuple[str, str]]:
     from stagedoor.admin.recordings import list_recordings
 
     for recording in list_recordings(service):
@@ -80,14 +80,14 @@ def _recordings(service: AdminService) -> Iterator[tuple[str, str]]:
         yield recording.file.id, f"{session.identity} {session.target}" if session else ""
 
 
-def _sessions(service: AdminService) -> Iterator[tuple[str, str]]:
+def _list_sessions(service: AdminService) -> Iterator[tuple[str, str]]:
     from stagedoor.store.sessions import list_sessions
 
     for session in list_sessions(service.database):
         yield session.id, f"{session.identity} {session.target}"
 
 
-def _passkeys(service: AdminService) -> Iterator[tuple[str, str]]:
+def _list_passkeys(service: AdminService) -> Iterator[tuple[str, str]]:
     from stagedoor.store.sign_in.passkeys import list_passkeys
 
     with service.database.read() as transaction:
@@ -103,13 +103,13 @@ def _sign_ins(service: AdminService) -> Iterator[tuple[str, str]]:
         yield show_id(sign_in.id), f"{sign_in.name} {sign_in.source or ''}"
 
 
-recording_ids = _offer(_recordings)
-session_ids = _offer(_sessions)
-passkey_ids = _offer(_passkeys)
+recording_ids = _offer(_list_recordings)
+session_ids = _offer(_list_sessions)
+passkey_ids = _offer(_list_passkeys)
 sign_in_ids = _offer(_sign_ins)
 
 
-def _subjects(current: Policy) -> list[tuple[str, str]]:
+def _list_subjects(current: Policy) -> list[tuple[str, str]]:
     groups = {group for user in current.all_users.values() for group in user.groups}
     names = [f"user:{name}" for name in current.all_users] + [
         f"group:{name}" for name in sorted(groups)
@@ -117,7 +117,7 @@ def _subjects(current: Policy) -> list[tuple[str, str]]:
     return [(name, "") for name in (*names, ALL_USERS)]
 
 
-subjects = _of_policy(_subjects)
+subjects = _of_policy(_list_subjects)
 
 
 def complete_permissions(

@@ -57,7 +57,7 @@ def grant() -> None:
     """
 
 
-def _permissions(command: Callable[..., Any]) -> Callable[..., Any]:
+def _add_permission_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the two options for what a grant permits."""
     for decorator in (
         make_permissions_option("--without", "Permissions to take away."),
@@ -98,7 +98,7 @@ _resume_option = click.option(
 @environment_option
 @make_expires_option("never")
 @_resume_option
-@_permissions
+@_add_permission_options
 @show.json_option
 @click.pass_obj
 def add(
@@ -159,7 +159,7 @@ def add(
 )
 @click.argument("number", metavar="ID", shell_complete=grant_ids)
 @_resume_option
-@_permissions
+@_add_permission_options
 @show.json_option
 @click.pass_obj
 def change(
@@ -180,7 +180,7 @@ def change(
         raise click.UsageError(
             "give what to change: --allow PERMISSION, --without PERMISSION or --resume DURATION"
         )
-    grant_id = _id(number)
+    grant_id = _parse_id(number)
     check_permission_change(grant_id, allow, without)
     path = {"id": str(grant_id)}
     with open_administration(installation) as admin:
@@ -249,12 +249,12 @@ def make_row(rule: GrantEntry) -> dict[str, object]:
 @click.pass_obj
 def remove(installation: Installation, number: str) -> None:
     """Remove the grant ID (from `grant list`). Live sessions that no other grant covers close."""
-    path = {"id": str(_id(number))}
+    path = {"id": str(_parse_id(number))}
     rule: GrantEntry = call(installation, "grants.remove", path)
     show.note(f"Removed grant {number}: {rule.subject} to {_list(rule)} {rule.app}.")
 
 
-def _id(number: str) -> int:
+def _parse_id(number: str) -> int:
     if not (number.isascii() and number.isdigit() and len(number) < 18):
         raise click.UsageError(f"{number!r} is not a grant's ID; see `stagedoor grant list`")
     return int(number)
@@ -288,7 +288,7 @@ def _print_notes(
         show.note(
             f"The group {name} has no members yet; add one: stagedoor user group USER --add {name}"
         )
-    named = _environments(settings)
+    named = _list_environments(settings)
     is_wide = len(named) > 1 or settings.kubernetes.namespace_selector is not None
     if not names_environment and is_wide:
         first = ", ".join(named[:_MAX_NAMED])
@@ -296,11 +296,11 @@ def _print_notes(
         show.note(
             f"It covers every environment ({first}{rest}); narrow it with --environment NAME."
         )
-    if unknown := _unknown(settings, rule):
+    if unknown := _find_unknown(settings, rule):
         show.note(unknown)
 
 
-def _unknown(settings: Settings, rule: GrantEntry) -> str | None:
+def _find_unknown(settings: Settings, rule: GrantEntry) -> str | None:
     """Return a warning about a rule that covers no known app, else None."""
     known = list_settings_targets(settings)
     if _is_any_covered(rule, known):
@@ -324,7 +324,7 @@ def _is_any_covered(rule: GrantEntry, known: Iterable[Target]) -> bool:
     return any(has_match(rule.app, rule.environment, target) for target in known)
 
 
-def _environments(settings: Settings) -> list[str]:
+def _list_environments(settings: Settings) -> list[str]:
     """Return the environments that the settings name. Apps without one count as an environment."""
     environments = set(settings.kubernetes.namespaces)
     environments |= {entry.environment or "" for entry in settings.shells.static}

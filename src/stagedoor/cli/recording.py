@@ -130,7 +130,7 @@ def play(
     drawing sequences are played; titles, the clipboard, printing, mouse modes and queries are left out.
     """
     with _open(installation, recording_id, identities) as reader:
-        _about(reader.header)
+        _print_header(reader.header)
         if sys.stdout.isatty():
             _play(reader, speed, idle_limit_s)
         else:
@@ -160,7 +160,7 @@ def export(
     identities: tuple[Path, ...],
 ) -> None:
     """Export the recording ID as asciicast v2, for any player."""
-    with _open(installation, recording_id, identities) as reader, _target(output) as file:
+    with _open(installation, recording_id, identities) as reader, _open_output(output) as file:
         file.write(encode_header(reader.header))
         for event in reader.read_events():
             file.write(encode_event(event))
@@ -195,7 +195,7 @@ def _open(
 
 
 @contextmanager
-def _target(output: Path | None) -> Iterator[BinaryIO]:
+def _open_output(output: Path | None) -> Iterator[BinaryIO]:
     if output is None:
         yield sys.stdout.buffer
         return
@@ -207,7 +207,7 @@ def _target(output: Path | None) -> Iterator[BinaryIO]:
         yield file
 
 
-def _about(header: AsciicastHeader) -> None:
+def _print_header(header: AsciicastHeader) -> None:
     parts = [
         show.format_local(header.timestamp),
         replace_unprintable(header.title or ""),
@@ -226,7 +226,7 @@ def _play(reader: AsciicastReader, speed: float, idle_limit_s: float | None) -> 
     pieces = pace_events(
         reader.read_events(), speed=speed, idle_limit_s=idle_limit_s, utf8=is_utf8(find_locale())
     )
-    with _keys() as keys:
+    with _open_keyboard() as keys:
         try:
             for wait_s, text in pieces:
                 if not keys.wait(wait_s):
@@ -272,7 +272,7 @@ class _Keys:
 
 
 @contextmanager
-def _keys() -> Iterator[_Keys]:
+def _open_keyboard() -> Iterator[_Keys]:
     """Yield the keyboard, without echo.
 
     Answers of the terminal to the recording are discarded, or the shell would take them for typed input.

@@ -46,10 +46,10 @@ def print_table(rows: Sequence[Mapping[str, object]], none: str = "") -> None:
     names = [name for name in rows[0] if name != "set" or any(row[name] for row in rows)]
     lines = [[_show_cell(row[name]) for name in names] for row in rows]
     widths = [max(len(name), *map(len, cells)) for name, *cells in zip(names, *lines, strict=True)]
-    head = _line([name.upper().replace("_", " ") for name in names], widths)
+    head = _format_line([name.upper().replace("_", " ") for name in names], widths)
     click.echo(click.style(head, bold=True))  # click drops the style if stdout is no terminal
     for cells in lines:
-        click.echo(_line(cells, widths))
+        click.echo(_format_line(cells, widths))
 
 
 def _show_cell(value: object) -> str:
@@ -64,7 +64,7 @@ def explain_empty(things: str, of: str | None, more: str) -> str:
     return f"No {things}{'' if of is None else f' of {of}'}; {more}"
 
 
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+def _format_line(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(c.ljust(w) for c, w in zip(cells, widths, strict=True)).rstrip()
 
 

@@ -58,11 +58,11 @@ def make_row(record: SignInEntry) -> dict[str, object]:
         "since": show.format_local(record.opened_at),
         "used": show.format_local(record.used_at),
         "ends": show.format_local(record.ends_at),
-        "answered": _answered(record),
+        "answered": _format_answered(record),
     }
 
 
-def _answered(record: SignInEntry) -> str:
+def _format_answered(record: SignInEntry) -> str:
     answered_at = show.format_local(record.answered_at)
     if record.failure is None:
         return answered_at

@@ -118,15 +118,15 @@ def ssh_config(
     access = sshconfig.SshAccess(
         gateway=address,
         jump=is_jump,
-        host_ca=tuple(" ".join(_lines(file)) for file in host_ca_files)
+        host_ca=tuple(" ".join(_read_lines(file)) for file in host_ca_files)
         or (_own_host_ca(installation.settings, known_hosts),),
         user=user,
-        client=(*find_this_program(), "tunnel") if client is None else _words(client),
+        client=(*find_this_program(), "tunnel") if client is None else _split_command(client),
         client_options=_client_options(token_file, ca_file),
         environments=environments,
         login_name=login_name,
         fdpass=fdpass,
-        host_keys=tuple(_lines(host_keys_file)) if host_keys_file else (),
+        host_keys=tuple(_read_lines(host_keys_file)) if host_keys_file else (),
     )
     if print_only:
         click.echo(f"# {folder / sshconfig.CONFIG_NAME}")
@@ -154,7 +154,7 @@ def _report(result: sshconfig.WriteResult) -> None:
         )
 
 
-def _words(command: str) -> tuple[str, ...]:
+def _split_command(command: str) -> tuple[str, ...]:
     """Split a command line into words, with `~` expanded."""
     return tuple(
         str(Path(word).expanduser()) if word.startswith("~") else word
@@ -193,7 +193,7 @@ def _own_host_ca(settings: Settings, known_hosts: Path) -> str:
     return line
 
 
-def _lines(file: Path) -> list[str]:
+def _read_lines(file: Path) -> list[str]:
     try:
         lines = file.read_text(encoding="ascii").splitlines()
     except (OSError, UnicodeDecodeError) as error:

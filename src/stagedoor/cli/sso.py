@@ -69,13 +69,13 @@ def test(installation: Installation, name: str | None, json_: bool) -> None:
     except OidcError as error:
         raise RefusedError(f"{provider.name}: {error}") from None
     settings = installation.settings
-    reserved = explain_reserved(mapped.name, list_reserved_names(settings), _apps(settings))
+    reserved = explain_reserved(mapped.name, list_reserved_names(settings), _list_apps(settings))
     with open_service(installation.settings, create=False) as service:
         outcome = judge_person(mapped, admin.read_policy(service), reserved)
     hints = suggest_scopes(offered, provider, claims, tokens)
     has_refresh = tokens.refresh_token is not None
     if json_:
-        document = _document(claims, outcome)
+        document = _make_document(claims, outcome)
         return show.print_json(document | {"refresh_token": has_refresh, "hints": hints})
     _print(claims, outcome)
     click.echo(f"refresh {'token issued' if has_refresh else 'no token issued'}")
@@ -130,7 +130,7 @@ def unlink(installation: Installation, subject: str, provider: str | None) -> No
     show.note(f"{unlinked.user} can no longer sign in with {unlinked.provider}.")
 
 
-def _apps(settings: Settings) -> list[Target]:
+def _list_apps(settings: Settings) -> list[Target]:
     try:
         return list_settings_targets(settings) + list_cluster_targets(settings)
     except StagedoorError as error:
@@ -152,7 +152,7 @@ async def _sign_in(provider: SingleSignOnSettings) -> tuple[Claims, Tokens, Prov
         "   Copy it from the address bar, whatever the page shows, and paste it here:"
     )
     address = await asyncio.to_thread(sys.stdin.readline, MAX_CHARS)
-    claims, tokens = await client.finish(_query(address.strip(), provider), attempt)
+    claims, tokens = await client.finish(_parse_query(address.strip(), provider), attempt)
     return claims, tokens, await client.get_provider()
 
 
@@ -176,7 +176,7 @@ def suggest_scopes(
     return hints
 
 
-def _query(address: str, provider: SingleSignOnSettings) -> list[tuple[str, str]]:
+def _parse_query(address: str, provider: SingleSignOnSettings) -> list[tuple[str, str]]:
     if not address:
         raise RefusedError("no address was pasted; run the command again")
     if address.partition("?")[0] != provider.redirect_uri:
@@ -189,7 +189,7 @@ def _query(address: str, provider: SingleSignOnSettings) -> list[tuple[str, str]
         raise RefusedError("the pasted text is not an address") from None
 
 
-def _document(claims: Claims, outcome: Outcome) -> dict[str, Any]:
+def _make_document(claims: Claims, outcome: Outcome) -> dict[str, Any]:
     return {
         "claims": dict(claims.all),
         "user": outcome.user.name,
@@ -202,7 +202,7 @@ def _document(claims: Claims, outcome: Outcome) -> dict[str, Any]:
 
 
 def _print(claims: Claims, outcome: Outcome) -> None:
-    rows = [{"claim": key, "value": _short(value)} for key, value in sorted(claims.all.items())]
+    rows = [{"claim": key, "value": _shorten(value)} for key, value in sorted(claims.all.items())]
     show.print_table(rows)
     mapped = outcome.mapped
     known = "" if outcome.known else " (new here)"
@@ -232,7 +232,7 @@ def _print(claims: Claims, outcome: Outcome) -> None:
     show.print_table([make_row(show_grant(rule)) for rule in outcome.grants])
 
 
-def _short(value: object) -> str:
+def _shorten(value: object) -> str:
     """Return a value as one short line for people; --json has it whole."""
     text = fold(value if isinstance(value, str) else repr(value))
     return text if len(text) <= 100 else f"{text[:99]}…"

@@ -56,12 +56,12 @@ def upgrade(installation: Installation, *, or_reload: bool, json_: bool) -> None
             show.print_json({"state": "failed", "reason": str(error)})
         raise
     if json_:
-        show.print_json(_document(result))
+        show.print_json(_make_document(result))
     else:
         _print(result)
 
 
-def _document(result: UpgradeResult) -> dict[str, object]:
+def _make_document(result: UpgradeResult) -> dict[str, object]:
     return {
         "state": "upgraded",
         "from": {"version": result.old.version, "pid": result.old.pid},

@@ -24,7 +24,7 @@ def parse_end(text: str, now: float) -> float | None:
     duration = parse_duration(text)
     if duration is not None:
         return now + duration
-    return _instant(text, end_of_day=True)
+    return _parse_instant(text, end_of_day=True)
 
 
 def parse_begin(text: str, now: float) -> float:
@@ -35,10 +35,10 @@ def parse_begin(text: str, now: float) -> float:
     duration = parse_duration(text)
     if duration is not None:
         return now - duration
-    return _instant(text, end_of_day=False)
+    return _parse_instant(text, end_of_day=False)
 
 
-def _instant(text: str, *, end_of_day: bool) -> float:
+def _parse_instant(text: str, *, end_of_day: bool) -> float:
     try:
         moment = datetime.fromisoformat(text)
         if end_of_day and _DATE.fullmatch(text):

@@ -163,7 +163,7 @@ def log_in(values: Mapping[str, Any], program: list[str]) -> None:
     if values["if_needed"]:
         import time
 
-        for folder in _folders(None):
+        for folder in _list_folders(None):
             if not is_fresh(str(folder)):
                 ensure_certificate(str(folder), time.time())
         return None
@@ -208,7 +208,7 @@ def log_out(gateway: str | None, *, forget: bool) -> None:
     """End the login at `gateway`, or at all gateways if it is None. Raises TunnelError, OSError."""
     from stagedoor.laptop import login
 
-    for folder in _folders(gateway):
+    for folder in _list_folders(gateway):
         login.log_out(folder, forget=forget)
         show(f"Logged out ({folder.name}).\n")
 
@@ -218,7 +218,7 @@ def print_whoami(gateway: str | None, *, as_json: bool) -> None:
     from stagedoor.laptop.login import describe_login
     from stagedoor.laptop.login_result import NOT_LOGGED_IN, format_end
 
-    logins = [describe_login(folder) for folder in _folders(gateway)]
+    logins = [describe_login(folder) for folder in _list_folders(gateway)]
     if as_json:
         import json
 
@@ -236,7 +236,7 @@ def print_whoami(gateway: str | None, *, as_json: bool) -> None:
         raise TunnelError(NOT_LOGGED_IN, line)
 
 
-def _folders(gateway: str | None) -> list[Path]:
+def _list_folders(gateway: str | None) -> list[Path]:
     """Return the folder of `gateway`, or all folders if it is None. Raises TunnelError if there is none."""
     from stagedoor.laptop import login_files
     from stagedoor.laptop.login_result import NOT_LOGGED_IN

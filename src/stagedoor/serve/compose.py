@@ -32,10 +32,10 @@ from stagedoor.serve.metrics.measured import (
     measure_note,
 )
 from stagedoor.serve.metrics.tally import MetricCounts
-from stagedoor.serve.parts.direct import build_recorder, resume_endpoints
+from stagedoor.serve.parts.direct import build_endpoints, build_recorder
 from stagedoor.serve.parts.heartbeat import start_heartbeat
 from stagedoor.serve.parts.listener import ListenerParts
-from stagedoor.serve.parts.listening import ListeningSockets, accept_rules
+from stagedoor.serve.parts.listening import ListeningSockets, make_accept_rules
 from stagedoor.serve.parts.policy_reader import WatchedPolicy
 from stagedoor.serve.parts.runs import make_runs
 from stagedoor.serve.parts.shells import build_shells, make_connector, start_kubernetes_shells
@@ -102,7 +102,7 @@ class Gateway:
             on_problem=partial(self._problems, "policy"),
             password_groups=settings.accounts.passwords_for,
         )
-        self.authenticator = _authenticator(settings, self.watch, self.database)
+        self.authenticator = _build_authenticator(settings, self.watch, self.database)
         # Uses the policy as it was last read, since a failing store refuses logins but ends no session.
         self._grants = GrantCache()
         judge = Authoriser(lambda: self.watch.last_policy, time.time, cache=self._grants)
@@ -113,7 +113,7 @@ class Gateway:
         self.measured_ledger = MetricsLedger(self.ledger, self.tally, self.registry.take_new_bytes)
         self._note = measure_note(self.ledger.note, self.tally)
         self._open_shells()
-        self._traces = _traces(settings, instance, self._problems)
+        self._traces = _build_traces(settings, instance, self._problems)
         self.recorder = build_recorder(settings, self._note)
         self._build_listeners(ports, sockets, certificates, limits)
         for part in (self.ledger, self.watch, self.recorder):
@@ -151,8 +151,10 @@ class Gateway:
         requests = RequestService(context, read_step_up_rules(settings), offers)
         connector = make_connector(ports, self.shells)
         flow = self._build_flow(connector, step_ups, requests)
-        endpoints = resume_endpoints(settings, self._note, connector)
-        self.listener = TunnelListener(flow, self.relay, accept_rules(settings), endpoints, limits)
+        endpoints = build_endpoints(settings, self._note, connector)
+        self.listener = TunnelListener(
+            flow, self.relay, make_accept_rules(settings), endpoints, limits
+        )
         problems = self._problems
         runs, self.run_watch = make_runs(context, flow, self._instance, problems, self._runner)
         parts = ListenerParts(
@@ -305,7 +307,9 @@ class Gateway:
         return unwritten
 
 
-def _authenticator(settings: Settings, watch: PolicyWatch, database: Database) -> Authenticator:
+def _build_authenticator(
+    settings: Settings, watch: PolicyWatch, database: Database
+) -> Authenticator:
     return Authenticator(
         lambda: watch.policy,
         time.time,
@@ -317,7 +321,9 @@ def _authenticator(settings: Settings, watch: PolicyWatch, database: Database) -
     )
 
 
-def _traces(settings: Settings, instance: str, problems: ProblemLog) -> "TraceExporter | None":
+def _build_traces(
+    settings: Settings, instance: str, problems: ProblemLog
+) -> "TraceExporter | None":
     """Return the exporter of logins' steps, or None if `traces.url` is not set."""
     if settings.traces.url is None:
         return None

@@ -124,10 +124,10 @@ def read_status(settings: Settings) -> Status:
     store, problem = None, ""
     try:
         with open_service(settings, create=False, upgrade=False) as service:
-            store = _store(service, settings)
+            store = _read_store(service, settings)
     except StoreError as error:
         problem = str(error)
-    measured, unmeasured = _measured(settings)
+    measured, unmeasured = _read_metrics(settings)
     return Status(
         time.time(),
         list_live(settings.data_dir / GATEWAYS),
@@ -138,8 +138,8 @@ def read_status(settings: Settings) -> Status:
         measured,
         unmeasured,
         read_certificate_ends(settings),
-        asyncio.run(_shells(settings)),
-        _controller(settings),
+        asyncio.run(_count_shells(settings)),
+        _read_leader(settings),
         [
             Generation(note.version, note.pid, note.sessions)
             for note in read_notes(settings.data_dir).values()
@@ -148,7 +148,7 @@ def read_status(settings: Settings) -> Status:
     )
 
 
-def _controller(settings: Settings) -> "LeaderReport | str | None":
+def _read_leader(settings: Settings) -> "LeaderReport | str | None":
     if not settings.kubernetes.is_used:
         return None
     # Imported here, since its libraries are an extra.
@@ -160,7 +160,7 @@ def _controller(settings: Settings) -> "LeaderReport | str | None":
         return str(error)
 
 
-def _store(service: AdminService, settings: Settings) -> StoreStatus:
+def _read_store(service: AdminService, settings: Settings) -> StoreStatus:
     began = time.monotonic()
     workers = list_instances(service.database)
     answer_s = time.monotonic() - began
@@ -174,7 +174,7 @@ def _store(service: AdminService, settings: Settings) -> StoreStatus:
     return StoreStatus(answer_s, version, sessions, len(sign_ins), workers, providers)
 
 
-def _measured(settings: Settings) -> tuple[Mapping[str, float], str]:
+def _read_metrics(settings: Settings) -> tuple[Mapping[str, float], str]:
     address = settings.health.address
     if address is None or split_address(address)[1] == 0:
         return {}, UNNAMED
@@ -185,7 +185,7 @@ def _measured(settings: Settings) -> tuple[Mapping[str, float], str]:
     return (parse_plain_samples(text), "") if status == 200 else ({}, f"{address} answers {status}")
 
 
-async def _shells(settings: Settings) -> Mapping[str, int]:
+async def _count_shells(settings: Settings) -> Mapping[str, int]:
     local = build_shells(settings, Policy).local
     states = [await local.observe(target) for target in local.list_targets()]
     return {

@@ -94,13 +94,13 @@ class TraceExporter:
             "login",
             context=parent,
             kind=api.SpanKind.SERVER,
-            attributes=_attributes(trace),
-            start_time=_ns(trace.began),
+            attributes=_make_attributes(trace),
+            start_time=_to_ns(trace.began),
         )
         if trace.outcome not in (OPENED, CANCELLED):
             login.set_status(api.Status(api.StatusCode.ERROR, trace.outcome))
         self._add_steps(login, trace.steps)
-        login.end(_ns(trace.ended))
+        login.end(_to_ns(trace.ended))
 
     def stop(self) -> None:
         """Send the queued spans, and give up after STOP_S."""
@@ -112,17 +112,17 @@ class TraceExporter:
         inside = api.set_span_in_context(login)
         whole = {step.name: step for step in steps if not step.of}
         for name, step in whole.items():
-            span = self._tracer.start_span(name, context=inside, start_time=_ns(step.began))
+            span = self._tracer.start_span(name, context=inside, start_time=_to_ns(step.began))
             within = api.set_span_in_context(span)
             for part in (step for step in steps if step.of == name):
                 child = self._tracer.start_span(
-                    part.name, context=within, start_time=_ns(part.began)
+                    part.name, context=within, start_time=_to_ns(part.began)
                 )
-                child.end(_ns(part.ended))
-            span.end(_ns(step.ended))
+                child.end(_to_ns(part.ended))
+            span.end(_to_ns(step.ended))
 
 
-def _attributes(trace: LoginTrace) -> dict[str, str | int]:
+def _make_attributes(trace: LoginTrace) -> dict[str, str | int]:
     """Return a login's attributes, named by OpenTelemetry's semantic conventions as far as possible."""
     known: dict[str, str | int] = {
         "client.address": str(trace.source.address),
@@ -136,7 +136,7 @@ def _attributes(trace: LoginTrace) -> dict[str, str | int]:
     return {name: value for name, value in known.items() if value != ""}
 
 
-def _ns(at: float) -> int:
+def _to_ns(at: float) -> int:
     return int(at * _NS)
 
 

@@ -63,14 +63,14 @@ def parse_settings(text: str, name: str) -> Settings:
     try:
         return msgspec.convert(tomllib.loads(text), Settings, dec_hook=_decode)
     except tomllib.TOMLDecodeError as error:
-        place = _place(name, text, str(error))
+        place = _locate(name, text, str(error))
         raise SettingsError(f"{place}: this is not valid TOML: {error}") from None
     except msgspec.ValidationError as error:
         why = explain(str(error), Settings)
-        raise SettingsError(f"{_place(name, text, why)}: {why}") from None
+        raise SettingsError(f"{_locate(name, text, why)}: {why}") from None
 
 
-def _place(name: str, text: str, message: str) -> str:
+def _locate(name: str, text: str, message: str) -> str:
     """Return the file's name with the line that `message` is about, if there is one."""
     line = find_line(text, message)
     return name if line is None else f"{name}:{line}"
@@ -86,7 +86,7 @@ def find_line(text: str, message: str) -> int | None:
     """Return the line, from 1 on, of the setting that `message` names first, or None if `text` has none."""
     if toml := _TOML.search(message):
         return int(toml[1])
-    places = _places(text)
+    places = _find_places(text)
     if unknown := _UNKNOWN.search(message):
         table = re.sub(r"\[.*?\]", "", unknown["table"] or "")
         return places.get(f"{table}.{unknown['name']}".lstrip("."))
@@ -96,7 +96,7 @@ def find_line(text: str, message: str) -> int | None:
     return None
 
 
-def _places(text: str) -> dict[str, int]:
+def _find_places(text: str) -> dict[str, int]:
     """Map the full name of each setting and table to its first line."""
     places: dict[str, int] = {}
     table = ""

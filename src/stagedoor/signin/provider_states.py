@@ -42,14 +42,17 @@ class ProviderState:
 
 def list_states(names: Iterable[str], records: Sequence[SignInRecord]) -> list[ProviderState]:
     """Return the state of each provider in `names`, from the records of the active sign-ins."""
-    return [_state(name, [record for record in records if _is_of(record, name)]) for name in names]
+    return [
+        _derive_state(name, [record for record in records if _is_of(record, name)])
+        for name in names
+    ]
 
 
 def _is_of(record: SignInRecord, provider: str) -> bool:
     return record.sign_in.method is Method.SSO and record.sign_in.credential_id == provider
 
 
-def _state(name: str, records: Sequence[SignInRecord]) -> ProviderState:
+def _derive_state(name: str, records: Sequence[SignInRecord]) -> ProviderState:
     failing = sorted(
         (record.failed_at, record.failure) for record in records if record.failed_at is not None
     )

@@ -19,7 +19,7 @@ def find_site(settings: Settings, url: str | None) -> str:
 
     Raises RefusedError if it is no address of a site, or if the settings have none.
     """
-    base = (url or _base(settings)).rstrip("/")
+    base = (url or _find_base(settings)).rstrip("/")
     parts = urlsplit(base)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise RefusedError(f"{base!r} is not the address of a site; write https://HOST[:PORT]")
@@ -44,7 +44,7 @@ def read_step_up_rules(settings: Settings) -> StepUpRules:
     return StepUpRules(settings.step_up.patterns, settings.step_up.fresh_s, url)
 
 
-def _base(settings: Settings) -> str:
+def _find_base(settings: Settings) -> str:
     """Return the WebShell's URL by the settings. Raises RefusedError if they do not have it."""
     web = settings.web
     if web.public_url is not None:

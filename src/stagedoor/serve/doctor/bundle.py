@@ -82,14 +82,14 @@ def withhold_secrets(settings: Settings) -> object:
 
 
 def _shown_table(table: msgspec.Struct) -> dict[str, Any]:
-    return {name: _shown(name, getattr(table, name)) for name in table.__struct_fields__}
+    return {name: _mask(name, getattr(table, name)) for name in table.__struct_fields__}
 
 
-def _shown(name: str, value: object) -> object:
+def _mask(name: str, value: object) -> object:
     if isinstance(value, msgspec.Struct):
         return _shown_table(value)
     if isinstance(value, list | tuple) and any(isinstance(item, msgspec.Struct) for item in value):
-        return [_shown(name, item) for item in value]
+        return [_mask(name, item) for item in value]
     if not value or isinstance(value, int | float) or name in _SHOWN:
         return msgspec.to_builtins(value, enc_hook=str)
     return HIDDEN

@@ -83,7 +83,7 @@ def check_cluster(settings: Settings) -> Sequence[Finding]:
     return asyncio.run(_check(settings))
 
 
-def _each(*tables: Rights) -> Iterator[Right]:
+def _list_rights(*tables: Rights) -> Iterator[Right]:
     for table in tables:
         yield from ((verb, resource, "") for resource, verbs in table.items() for verb in verbs)
 
@@ -93,14 +93,14 @@ async def _check(settings: Settings) -> Sequence[Finding]:
         settings, "stagedoor-doctor", find_replica_name(), lambda part, problem: None
     )
     controls = settings.kubernetes.controller
-    reads = list(_each(GATEWAY_READS, *((CONTROLLER_READS,) if controls else ())))
+    reads = list(_list_rights(GATEWAY_READS, *((CONTROLLER_READS,) if controls else ())))
     if settings.kubernetes.namespace_selector is not None:
-        reads += _each({"namespaces": _WATCH})
-    wanted = list(_each(GATEWAY, *((CONTROLLER,) if controls else ())))
+        reads += _list_rights({"namespaces": _WATCH})
+    wanted = list(_list_rights(GATEWAY, *((CONTROLLER,) if controls else ())))
     if settings.kubernetes.register:
         wanted.append(REGISTER)
     try:
-        everywhere = await _rights(cluster, "", reads)
+        everywhere = await _check_rights(cluster, "", reads)
         if everywhere.level is Level.OK:
             findings = [everywhere]
         else:
@@ -110,14 +110,14 @@ async def _check(settings: Settings) -> Sequence[Finding]:
         if settings.tunnel.resume_s:
             findings += await check_endpoints(cluster, choice.by_environment.values())
         if settings.kubernetes.authorise:
-            findings.append(await _rights(cluster, "", [REVIEW]))
+            findings.append(await _check_rights(cluster, "", [REVIEW]))
         if controls:
             own = settings.controller.namespace or os.environ.get("POD_NAMESPACE")
             leads = [
                 ("create", _LEASES, ""),
                 *((verb, _LEASES, CONTROLLER_LEASE) for verb in ("get", "patch")),
             ]
-            findings.append(await _rights(cluster, own or cluster.namespace, leads))
+            findings.append(await _check_rights(cluster, own or cluster.namespace, leads))
     finally:
         await cluster.close_connections()
     kit = read_kit(settings)
@@ -141,7 +141,7 @@ async def _check_namespaces(
     for name, why in choice.refused.items():
         findings.append(warn(f"the namespace {name} is not served: {why}", "mend its labels"))
     findings += [
-        await _rights(cluster, namespace, wanted)
+        await _check_rights(cluster, namespace, wanted)
         for namespace in islice(served.values(), MAX_NAMESPACES)
     ]
     if (more := len(served) - MAX_NAMESPACES) > 0:
@@ -178,7 +178,7 @@ async def check_endpoints(cluster: KubeCluster, namespaces: Iterable[str]) -> li
     ]
 
 
-async def _rights(cluster: KubeCluster, namespace: str, wanted: Sequence[Right]) -> Finding:
+async def _check_rights(cluster: KubeCluster, namespace: str, wanted: Sequence[Right]) -> Finding:
     place = namespace or "the cluster"
     turn = asyncio.Semaphore(MAX_CONCURRENT)
 

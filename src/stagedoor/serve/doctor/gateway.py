@@ -61,13 +61,13 @@ def list_checks(settings: Settings, file: Path | None) -> list[Check]:
     checks = [
         Check("settings", partial(_named_files, file)),
         Check("data folder", partial(check_data_folder, settings)),
-        Check("keys", partial(_keys, settings)),
-        Check("certificates", partial(_certificates, settings)),
-        Check("store", partial(_store, settings)),
-        Check("disk", partial(_disk, settings)),
-        Check("limits", _limits),
-        Check("sockets", partial(_sockets, settings)),
-        Check("tunnels", partial(_tunnels, settings)),
+        Check("keys", partial(_check_keys, settings)),
+        Check("certificates", partial(_check_certificates, settings)),
+        Check("store", partial(_check_store, settings)),
+        Check("disk", partial(_check_disk, settings)),
+        Check("limits", _check_limits),
+        Check("sockets", partial(_check_sockets, settings)),
+        Check("tunnels", partial(_check_tunnels, settings)),
     ]
     checks += [
         Check(f"shell {entry.app}", partial(_static_shell, settings, entry))
@@ -78,7 +78,7 @@ def list_checks(settings: Settings, file: Path | None) -> list[Check]:
         for provider in settings.sso
     ]
     if settings.kubernetes.is_used:
-        checks.append(Check("cluster", partial(_cluster, settings)))
+        checks.append(Check("cluster", partial(_check_cluster, settings)))
     return checks
 
 
@@ -110,7 +110,7 @@ def check_data_folder(settings: Settings) -> Iterator[Finding]:
         yield ok(f"{folder} has mode {mode:04o}")
 
 
-def _keys(settings: Settings) -> Iterator[Finding]:
+def _check_keys(settings: Settings) -> Iterator[Finding]:
     started = isinstance(settings.store_location, Path) and settings.store_location.exists()
     for what, path in (
         ("user CA", settings.user_ca_file),
@@ -137,7 +137,7 @@ def _keys(settings: Settings) -> Iterator[Finding]:
         yield ok(f"the {what} {path} can be used")
 
 
-def _certificates(settings: Settings) -> Iterator[Finding]:
+def _check_certificates(settings: Settings) -> Iterator[Finding]:
     now = time.time()
     reload = reload_command()
     if (file := settings.tunnel.certificate_file) is not None:
@@ -177,7 +177,7 @@ def _open_store(settings: Settings) -> Iterator[Database | None]:
         yield database
 
 
-def _store(settings: Settings) -> Iterator[Finding]:
+def _check_store(settings: Settings) -> Iterator[Finding]:
     with _open_store(settings) as database:
         if database is None:
             fix = "`stagedoor serve` creates it at its first start"
@@ -197,7 +197,7 @@ def _store(settings: Settings) -> Iterator[Finding]:
             yield warn("the store has no user", "stagedoor user add NAME")
 
 
-def _disk(settings: Settings) -> Iterator[Finding]:
+def _check_disk(settings: Settings) -> Iterator[Finding]:
     folder = settings.data_dir
     if not folder.exists():
         return
@@ -218,11 +218,11 @@ def _fsync_times(folder: Path) -> list[float]:
     return took
 
 
-def _limits() -> Iterator[Finding]:
+def _check_limits() -> Iterator[Finding]:
     yield judge.judge_descriptors(resource.getrlimit(resource.RLIMIT_NOFILE)[1])
 
 
-def _sockets(settings: Settings) -> Iterator[Finding]:
+def _check_sockets(settings: Settings) -> Iterator[Finding]:
     gateways = [int(name.rsplit("-", 2)[1]) for name in list_live(settings.data_dir / "gateways")]
     health = () if settings.health.address is None else (settings.health.address,)
     for setting, texts in (
@@ -234,17 +234,17 @@ def _sockets(settings: Settings) -> Iterator[Finding]:
         ("health.address", health),
     ):
         for text in texts:
-            yield _socket(setting, text, gateways)
+            yield _check_socket(setting, text, gateways)
 
 
-def _tunnels(settings: Settings) -> Iterator[Finding]:
+def _check_tunnels(settings: Settings) -> Iterator[Finding]:
     apps = {entry.app for entry in settings.shells.local}
     apps |= {entry.app for entry in settings.shells.static if not entry.resume_port}
     if settings.tunnel.resume_s and apps:
         yield ok(f"the gateway keeps the tunnels of {judge.join_apps(apps)}")
 
 
-def _socket(setting: str, text: str, gateways: Sequence[int]) -> Finding:
+def _check_socket(setting: str, text: str, gateways: Sequence[int]) -> Finding:
     host, port = split_address(text)
     if any(is_listening(pid, port) for pid in gateways):
         return ok(f"{text} ({setting}) is the running gateway's")
@@ -322,7 +322,7 @@ def _tunnel_endpoint(shell: str, entry: StaticShellSettings, port: int) -> Findi
     return ok(f"{shell} keeps its tunnels at port {port}")
 
 
-def _cluster(settings: Settings) -> Iterator[Finding]:
+def _check_cluster(settings: Settings) -> Iterator[Finding]:
     # Imported here, since its libraries are an extra.
     from stagedoor.serve.doctor.cluster import check_cluster
 

@@ -64,13 +64,13 @@ def list_messages(
     added: Mapping[Series, float], now: Mapping[Series, float]
 ) -> Iterator[MetricsMessage]:
     """Yield a worker's counts and gauges as messages that a pipe takes at once."""
-    for piece in _pieces(added.items()):
+    for piece in _split(added.items()):
         yield MetricsMessage(added=piece)
-    for piece in _pieces(now.items()):
+    for piece in _split(now.items()):
         yield MetricsMessage(now=piece)
 
 
-def _pieces(series: Iterable[tuple[Series, float]]) -> Iterator[tuple[tuple[Series, float], ...]]:
+def _split(series: Iterable[tuple[Series, float]]) -> Iterator[tuple[tuple[Series, float], ...]]:
     left = iter(series)
     while piece := tuple(islice(left, MAX_PER_LINE)):
         yield piece

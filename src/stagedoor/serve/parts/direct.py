@@ -125,7 +125,7 @@ def build_upstream(settings: Settings, note: Note) -> GatewayLogin:
     )
 
 
-def resume_endpoints(
+def build_endpoints(
     settings: Settings, note: Note, connector: TcpConnector
 ) -> ResumeEndpoints | None:
     """Return the endpoints, or None if tunnels do not resume. Raises StagedoorError."""

@@ -65,13 +65,13 @@ def start_heartbeat(
 def _make_marks(settings: Settings) -> dict[str, str]:
     """Return, by setting, the values that all gateways of a store must share. Raises StagedoorError."""
     return {
-        "keys.user_ca_file": _fingerprint(read_user_ca(settings)),
-        "keys.host_ca_file": _fingerprint(read_host_ca(settings)),
+        "keys.user_ca_file": _hash_key_line(read_user_ca(settings)),
+        "keys.host_ca_file": _hash_key_line(read_host_ca(settings)),
         "keys.principal_prefix": settings.keys.principal_prefix or "",
     }
 
 
-def _fingerprint(line: str) -> str:
+def _hash_key_line(line: str) -> str:
     key = parse_public_key(line)
     assert not isinstance(key, KeyRefused), "our own keys are of a kind that we take"
     return key.fingerprint

@@ -30,7 +30,7 @@ class ListeningSockets:
 
     def __init__(self, sockets: Iterable[tuple[str, int]], settings: Settings) -> None:
         self._sockets = [(kind, adopt(fd)) for kind, fd in sockets]
-        self.tls = _tls(settings)
+        self.tls = _load_tls(settings)
         self._wrap_tls = _make_tls_wrapper(self.tls)
         self._acceptors: list[Acceptor] = []
 
@@ -78,7 +78,7 @@ def _log_pause(kind: str, why: str) -> None:
     )
 
 
-def _tls(settings: Settings) -> ServerTls | None:
+def _load_tls(settings: Settings) -> ServerTls | None:
     """Return the TLS context of the settings, or None if they name no certificate. Raises SettingsError."""
     tunnel = settings.tunnel
     if tunnel.certificate_file is None or tunnel.key_file is None:
@@ -96,7 +96,7 @@ def _make_tls_wrapper(context: ServerTls | None) -> WrapTls | None:
     return wrap_tls
 
 
-def accept_rules(settings: Settings, forwarded_from: tuple[Network, ...] = ()) -> AcceptRules:
+def make_accept_rules(settings: Settings, forwarded_from: tuple[Network, ...] = ()) -> AcceptRules:
     """Return the rules of a listener; `forwarded_from` are the reverse proxies that it trusts."""
     listen = settings.listen
     return AcceptRules(

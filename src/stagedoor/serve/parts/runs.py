@@ -111,9 +111,9 @@ def make_runs(
     problems: ProblemLog,
     cluster: Runner | None,
 ) -> tuple[RunService, RunWatch]:
-    """Return both for the worker `instance`. `problems` receives what the watch over runs fails to do.
+    """Return the run service and the run watch of worker `instance`.
 
-    `cluster` has the runs of apps on Kubernetes.
+    `cluster` has the runs of apps on Kubernetes. `problems` receives the failures of the watch.
     """
     records = StoredRunRecords(context.database, instance, context.now)
     local = open_local_runner(context.settings)

@@ -21,7 +21,7 @@ from stagedoor.model.rate import Rate
 from stagedoor.model.units import DAY_S
 from stagedoor.serve.parts.direct import build_direct_login
 from stagedoor.serve.parts.listener import ListenerParts
-from stagedoor.serve.parts.listening import accept_rules
+from stagedoor.serve.parts.listening import make_accept_rules
 from stagedoor.settings.settings import Settings
 from stagedoor.signin.login.ssh_sign_ins import SshSignInService
 from stagedoor.wire.ssh.key import KeyRefused, parse_public_key
@@ -45,7 +45,7 @@ def build_ssh_listener(parts: ListenerParts, addresses: tuple[str, ...]) -> SshL
         return HostKey(private, issue_host_certificate(settings, names, HOST_CERTIFICATE_S))
 
     own = SshListenerSettings(
-        rules=accept_rules(settings),
+        rules=make_accept_rules(settings),
         handshakes=Rate(
             max(round(settings.ssh.handshakes_per_s * HANDSHAKE_BURST_S), 1),
             1 / settings.ssh.handshakes_per_s,

@@ -28,7 +28,7 @@ from stagedoor.model.identity import Identity
 from stagedoor.net.tls import ServerTls, read_names
 from stagedoor.serve.parts.direct import build_upstream, plan_recording
 from stagedoor.serve.parts.listener import ListenerParts
-from stagedoor.serve.parts.listening import accept_rules
+from stagedoor.serve.parts.listening import make_accept_rules
 from stagedoor.serve.parts.shells import make_holder_finder
 from stagedoor.serve.status import list_lines, list_problems, read_status
 from stagedoor.settings.logo import read_logo
@@ -140,7 +140,7 @@ def _build_api(
 
 def _make_listener_settings(settings: Settings, clients: ClientLimits) -> WebListenerSettings:
     return WebListenerSettings(
-        accept_rules(settings, parse_networks(settings.web.forwarded_from)),
+        make_accept_rules(settings, parse_networks(settings.web.forwarded_from)),
         list_host_names(settings),
         frozenset(settings.web.origins),
         settings.web.domain,

@@ -113,7 +113,7 @@ class GatewayFile:
             f"the gateway {file.stem} serves from the same data_dir by other settings ({name}): users, "
             "grants and keys are the same for both; stop one of them, or give it a data_dir of its own"
             for file in sorted(folder.glob("*.lock"))
-            if file != self._file and (name := _other(file, digest)) is not None
+            if file != self._file and (name := _find_other(file, digest)) is not None
         ]
 
     def write(self, **changes: object) -> None:
@@ -148,7 +148,7 @@ def _read(file: Path) -> GatewayNote | None:
         return None  # it is just starting or writing, or the file belongs to another account
 
 
-def _other(file: Path, digest: str) -> str | None:
+def _find_other(file: Path, digest: str) -> str | None:
     """Return the settings file of a running gateway if its settings differ, else None."""
     try:
         if lock_state(file.parent, file.stem) is not LockState.LIVES:

@@ -34,12 +34,12 @@ def describe(settings: Settings, host: str, *, logins: bool) -> dict[str, object
         "login": logins,
         "host_ca": [host_ca],
         "names": list(NAMES),
-        "ssh": _ssh(settings, host),
-        "connect": _connect(settings, host),
+        "ssh": _find_ssh(settings, host),
+        "connect": _find_connect(settings, host),
     }
 
 
-def _ssh(settings: Settings, host: str) -> str | None:
+def _find_ssh(settings: Settings, host: str) -> str | None:
     public = settings.ssh.public_at
     if public is not None:
         return join_host_port(*public)
@@ -47,7 +47,7 @@ def _ssh(settings: Settings, host: str) -> str | None:
     return None if port is None else join_host_port(host, settings.ssh.public_port or port)
 
 
-def _connect(settings: Settings, host: str) -> str | None:
+def _find_connect(settings: Settings, host: str) -> str | None:
     tunnel = settings.tunnel
     if tunnel.public_url is not None:
         return tunnel.public_url

@@ -116,7 +116,7 @@ class Home:
             target.host_name,
             state.value,
             self._page_of(target),
-            self._account.render_ssh_command(identity, target),
+            self._account.render_ssh_command(target),
             self._access.find_holder_command(target) is not None,
             self._flow.find_notice(target),
             describe_permissions(grant.permissions),
