@@ -8,7 +8,7 @@ from pathlib import Path
 
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from stagedoor.serve.metrics import definitions as of
+from stagedoor.serve.metrics import definitions as metrics
 from tests.fixtures.gateway import SSH_TABLE, local
 from tests.fixtures.laptop import open_laptop
 from tests.fixtures.people import PlainBrowser
@@ -80,7 +80,7 @@ def test_every_metric_is_there_and_each_way_in_is_counted(tmp_path: Path) -> Non
         assert samples[("stagedoor_policy_age_seconds", ())] < 30
         assert samples[("stagedoor_event_loop_lag_seconds_count", ())] > 0
         names = {name for name, _ in samples}
-        missing = [metric.name for metric in of.METRICS if not names & {*metric.samples}]
+        missing = [metric.name for metric in metrics.METRICS if not names & {*metric.samples}]
         no_sinks = ["stagedoor_audit_sink_failing", "stagedoor_audit_sink_backlog_events"]
         assert missing == ["stagedoor_certificate_remaining_seconds", *no_sinks], "none is set up"
         assert len(samples) == len(set(samples))

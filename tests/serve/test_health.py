@@ -3,7 +3,7 @@
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from stagedoor.serve.health import Condition, render_metrics, report_readiness
-from stagedoor.serve.metrics import definitions as of
+from stagedoor.serve.metrics import definitions as metrics
 
 CALM = Condition(draining=False, workers=2, wanted=2, deaths=0, left=0)
 
@@ -19,10 +19,10 @@ def test_ready_is_whoever_lets_people_in() -> None:
 
 
 def test_metrics_are_in_openmetrics() -> None:
-    text = render_metrics(CALM, {of.LOGINS.make_series("web", "opened"): 3})
+    text = render_metrics(CALM, {metrics.LOGINS.make_series("web", "opened"): 3})
     lines = text.splitlines()
     assert "stagedoor_gateway_ready 1" in lines
     assert 'stagedoor_logins_total{method="web",result="opened"} 3' in lines
     assert "# TYPE stagedoor_gateway_worker_deaths counter" in lines
     read = list(text_string_to_metric_families(text))
-    assert [family.name for family in read] == [metric.name for metric in of.METRICS]
+    assert [family.name for family in read] == [metric.name for metric in metrics.METRICS]

@@ -20,7 +20,7 @@ from stagedoor.model.metric import OTHER, Metric, MetricKind, Series
 from stagedoor.model.session import AccessMethod, Counts, End, Ended, Opened, ResumedSession
 from stagedoor.model.shell import ProgressStep, Shell
 from stagedoor.model.target import Target
-from stagedoor.serve.metrics import definitions as of
+from stagedoor.serve.metrics import definitions as metrics
 from stagedoor.serve.metrics.measured import (
     MetricsLedger,
     MetricsShells,
@@ -67,9 +67,9 @@ class Book:
 
 
 def test_every_metric_is_named_as_openmetrics_wants_it() -> None:
-    names = [metric.name for metric in of.METRICS]
+    names = [metric.name for metric in metrics.METRICS]
     assert len(set(names)) == len(names)
-    for metric in of.METRICS:
+    for metric in metrics.METRICS:
         assert re.fullmatch(r"stagedoor_[a-z_]+[a-z]", metric.name)
         assert not metric.name.endswith(("_total", "_bucket", "_count", "_sum"))
         assert not metric.unit or metric.name.endswith(f"_{metric.unit}")
@@ -81,14 +81,14 @@ def test_every_metric_is_named_as_openmetrics_wants_it() -> None:
 
 def test_only_what_the_program_or_its_settings_name_has_labels_of_any_value() -> None:
     sinks = ["stagedoor_audit_sink_failing", "stagedoor_audit_sink_backlog_events"]
-    assert [m.name for m in of.METRICS if not all(m.labels.values())] == [
+    assert [m.name for m in metrics.METRICS if not all(m.labels.values())] == [
         "stagedoor_build_info",
         *sinks,
     ]
 
 
 def test_the_whole_page_stays_small_however_many_people_there_are() -> None:
-    assert len(format_metrics(of.METRICS, {}).splitlines()) < 600
+    assert len(format_metrics(metrics.METRICS, {}).splitlines()) < 600
 
 
 def test_the_steps_of_a_start_are_those_that_shells_have() -> None:
@@ -96,7 +96,7 @@ def test_the_steps_of_a_start_are_those_that_shells_have() -> None:
         *(diagnose.WAITING, diagnose.CREATING, diagnose.ENDING, diagnose.SCHEDULING),
         *(diagnose.PULLING, diagnose.MOUNTING, diagnose.STARTING, diagnose.SSHD),
     )
-    assert set(names) <= set(of.STEPS)
+    assert set(names) <= set(metrics.STEPS)
 
 
 def test_a_terminal_has_one_holder_however_many_are_at_it() -> None:
@@ -115,11 +115,11 @@ def test_a_line_is_shorter_than_what_a_pipe_takes_at_once() -> None:
         max(
             metric.label_values or [("x" * 40,) * len(metric.labels)], key=lambda v: len("".join(v))
         )
-        for metric in of.METRICS
+        for metric in metrics.METRICS
     ]
     series = {
         metric.make_series(*values, part="+Inf"): 1234567.123456789
-        for metric, values in zip(of.METRICS, longest, strict=True)
+        for metric, values in zip(metrics.METRICS, longest, strict=True)
     }
     for message in list_messages(series, series):
         assert len(encode_line(message)) < PIPE_BUF
@@ -131,7 +131,7 @@ def test_nothing_is_lost_on_the_way_to_the_supervisor(
 ) -> None:
     tally, totals = MetricCounts(), MetricTotals()
     for number, (access_method, reason) in enumerate(denied):
-        tally.add(of.DENIALS, access_method, reason)
+        tally.add(metrics.DENIALS, access_method, reason)
         for message in list_messages(tally.take(), {}):
             if hung and number % 2:
                 tally.put_back(message.added)
@@ -147,21 +147,21 @@ def test_nothing_is_lost_on_the_way_to_the_supervisor(
 def test_a_worker_that_has_gone_keeps_its_counts_and_loses_its_gauges() -> None:
     totals = MetricTotals()
     for worker in ("1", "2"):
-        totals.add(worker, MetricsMessage(((of.LOGINS.make_series("web", "opened"), 2.0),)))
+        totals.add(worker, MetricsMessage(((metrics.LOGINS.make_series("web", "opened"), 2.0),)))
         totals.add(
             worker,
             MetricsMessage(
                 now=(
-                    (of.SESSIONS.make_series("web"), 3.0),
-                    (of.POLICY_AGE.make_series(), float(worker)),
+                    (metrics.SESSIONS.make_series("web"), 3.0),
+                    (metrics.POLICY_AGE.make_series(), float(worker)),
                 )
             ),
         )
-    assert totals.combine()[of.SESSIONS.make_series("web")] == 6
-    assert totals.combine()[of.POLICY_AGE.make_series()] == 2, "the oldest counts"
+    assert totals.combine()[metrics.SESSIONS.make_series("web")] == 6
+    assert totals.combine()[metrics.POLICY_AGE.make_series()] == 2, "the oldest counts"
     totals.forget("2")
-    assert totals.combine()[of.SESSIONS.make_series("web")] == 3
-    assert totals.combine()[of.LOGINS.make_series("web", "opened")] == 4
+    assert totals.combine()[metrics.SESSIONS.make_series("web")] == 3
+    assert totals.combine()[metrics.LOGINS.make_series("web", "opened")] == 4
 
 
 async def test_bytes_of_a_live_session_are_counted_once() -> None:
@@ -177,10 +177,10 @@ async def test_bytes_of_a_live_session_are_counted_once() -> None:
     ledger.close_session(opened, Ended(End.CLOSED, Counts(17, 21)))
     ledger.count_moved([(opened.id, Counts(17, 21))])
     counted = tally.take()
-    assert counted[of.BYTES.make_series("sent")] == 17
-    assert counted[of.BYTES.make_series("received")] == 21
-    assert counted[of.ENDS.make_series("jump", "closed")] == 1
-    assert counted[of.LENGTH.make_series("jump", part="60.0")] == 1
+    assert counted[metrics.BYTES.make_series("sent")] == 17
+    assert counted[metrics.BYTES.make_series("received")] == 21
+    assert counted[metrics.ENDS.make_series("jump", "closed")] == 1
+    assert counted[metrics.LENGTH.make_series("jump", part="60.0")] == 1
     assert not any(ledger.count_sessions().values())
 
 
@@ -208,11 +208,11 @@ async def test_a_session_over_many_connections_is_counted_once() -> None:
     other.close_session(elsewhere, Ended(End.CLOSED, Counts(16, 22)))
     assert not any(other.count_sessions().values())
     counted = tally.take()
-    assert counted[of.LOGINS.make_series("connect", "opened")] == 1
-    assert counted[of.RESUMES.make_series()] == 2
-    assert counted[of.ENDS.make_series("connect", "closed")] == 1
-    assert counted[of.BYTES.make_series("sent")] == 16
-    assert counted[of.BYTES.make_series("received")] == 22
+    assert counted[metrics.LOGINS.make_series("connect", "opened")] == 1
+    assert counted[metrics.RESUMES.make_series()] == 2
+    assert counted[metrics.ENDS.make_series("connect", "closed")] == 1
+    assert counted[metrics.BYTES.make_series("sent")] == 16
+    assert counted[metrics.BYTES.make_series("received")] == 22
 
 
 async def test_a_denial_is_counted_by_its_reason() -> None:
@@ -220,8 +220,8 @@ async def test_a_denial_is_counted_by_its_reason() -> None:
     ledger = MetricsLedger(Book(), tally, lambda _, now: now)
     ledger.deny(Denial(Reason.NO_GRANT, "no"), AccessMethod.WEB, SOURCE)
     assert tally.take() == {
-        of.LOGINS.make_series("web", "denied"): 1,
-        of.DENIALS.make_series("web", "no_grant"): 1,
+        metrics.LOGINS.make_series("web", "denied"): 1,
+        metrics.DENIALS.make_series("web", "no_grant"): 1,
     }
 
 
@@ -261,9 +261,9 @@ async def test_a_start_is_measured_by_its_steps(outcome: Any, result: str) -> No
         assert result == "cancelled"
     assert [step.name for step in reports] == steps
     counted = tally.take()
-    assert counted[of.STARTED.make_series(result)] == 1
-    assert counted[of.START_STEP.make_series("pulling image", part="2.5")] == 1
-    assert counted[of.START_STEP.make_series(OTHER, part="1.0")] == 1
+    assert counted[metrics.STARTED.make_series(result)] == 1
+    assert counted[metrics.START_STEP.make_series("pulling image", part="2.5")] == 1
+    assert counted[metrics.START_STEP.make_series(OTHER, part="1.0")] == 1
 
 
 async def test_a_shell_that_runs_is_no_start() -> None:
@@ -281,8 +281,8 @@ def test_a_recording_s_end_is_counted_and_noted() -> None:
         note(opened, kind, {})
     assert len(noted) == 3
     assert tally.take() == {
-        of.RECORDED.make_series("complete"): 1,
-        of.RECORDED.make_series("failed"): 1,
+        metrics.RECORDED.make_series("complete"): 1,
+        metrics.RECORDED.make_series("failed"): 1,
     }
 
 
@@ -296,12 +296,12 @@ def test_only_what_the_store_could_not_do_is_a_failure_of_the_store(tmp_path: Pa
         transaction.execute(text("select * from nothing"))
     database.close()
     counted = tally.take()
-    assert counted[of.STORE_FAILURES.make_series("read")] == 1
-    assert sum(counted[of.STORE_TIME.make_series("read", part=p)] for p in parts(counted)) == 2
+    assert counted[metrics.STORE_FAILURES.make_series("read")] == 1
+    assert sum(counted[metrics.STORE_TIME.make_series("read", part=p)] for p in parts(counted)) == 2
 
 
 def parts(counted: dict[Series, float]) -> set[str]:
-    return {p for name, _, p in counted if name == of.STORE_TIME.name and p != "sum"}
+    return {p for name, _, p in counted if name == metrics.STORE_TIME.name and p != "sum"}
 
 
 def test_durations_are_from_step_to_step() -> None:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
-from stagedoor.admin.requests import access_requests as admin
+from stagedoor.admin.requests import access_requests
 from stagedoor.api.call import Call, DeniedError, Handler, refuse, require_found
 from stagedoor.api.views import show_decision, show_request, show_request_rule
 from stagedoor.authz.access_request import NOT_YOURS, UNKNOWN, may_see
@@ -54,18 +54,18 @@ def add_rule(call: Call) -> t.RequestRuleEntry:
         body.later_s or 0.0,
     )
     refuse(check_request_rule(call.access, rule))
-    return show_request_rule(admin.add_rule(call.service, rule))
+    return show_request_rule(access_requests.add_rule(call.service, rule))
 
 
 def remove_rule(call: Call) -> t.RequestRuleEntry:
     """Remove a rule."""
     call.require(Role.ADMINISTRATOR)
-    return show_request_rule(admin.remove_rule(call.service, call.number))
+    return show_request_rule(access_requests.remove_rule(call.service, call.number))
 
 
 def list_requests(call: Call) -> t.Page[t.AccessRequestEntry]:
     """List the requests that the caller may see."""
-    requests = admin.list_requests(call.service, open_only=not call.filters.all)
+    requests = access_requests.list_requests(call.service, open_only=not call.filters.all)
     seen = [request for request in requests if _may_see(call, request)]
     now = call.service.clock()
     return call.list_page(seen, lambda r: -r.id, lambda r: show_request(r, now))
@@ -73,7 +73,7 @@ def list_requests(call: Call) -> t.Page[t.AccessRequestEntry]:
 
 def get_request(call: Call) -> t.AccessRequestState:
     """Show a request with the decisions on it."""
-    record = admin.read_request(call.service, call.number)
+    record = access_requests.read_request(call.service, call.number)
     visible = record if _may_see(call, record.request) else None
     record = require_found(visible, f"request {call.number}", "request list --all")
     entry = show_request(record.request, call.service.clock())
@@ -110,7 +110,7 @@ async def decide(call: Call) -> t.AccessRequestEntry:
     """Approve or deny a request."""
     body: i.DecisionNew = call.body
     if call.requests is None or call.identity is None:
-        decided: AccessRequest | Denial = admin.decide(
+        decided: AccessRequest | Denial = access_requests.decide(
             call.service, call.number, is_yes=body.yes, lasts_s=body.lasts_s, note=body.note
         )
     else:
@@ -131,14 +131,14 @@ async def leave_request(call: Call) -> t.AccessRequestEntry:
 def end_request(call: Call) -> t.AccessRequestEntry:
     """End any request, as an operator."""
     call.require(Role.OPERATOR)
-    ended = admin.leave_request(call.service, call.number)
+    ended = access_requests.leave_request(call.service, call.number)
     return show_request(ended, call.service.clock())
 
 
 async def review_request(call: Call) -> t.AccessRequestEntry:
     """Record the review of a use of break-glass."""
     if call.requests is None or call.identity is None:
-        reviewed: AccessRequest | Denial = admin.review_request(call.service, call.number)
+        reviewed: AccessRequest | Denial = access_requests.review_request(call.service, call.number)
     else:
         reviewed = await call.requests.review(call.identity, call.number)
     return show_request(_require(reviewed), call.service.clock())

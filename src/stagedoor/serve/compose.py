@@ -24,7 +24,7 @@ from stagedoor.model.webpass import KeyLogin
 from stagedoor.relay.limits import RelayLimits
 from stagedoor.relay.loop import Relay
 from stagedoor.serve.log import make_line_writer
-from stagedoor.serve.metrics import definitions as of
+from stagedoor.serve.metrics import definitions as metrics
 from stagedoor.serve.metrics.measured import (
     MetricsLedger,
     MetricsShells,
@@ -182,7 +182,7 @@ class Gateway:
                 parts,
                 sockets.tls,
                 self._cluster,
-                lambda identity: self.tally.add(of.SIGN_INS, identity.method),
+                lambda identity: self.tally.add(metrics.SIGN_INS, identity.method),
             )
 
     def _build_flow(
@@ -259,17 +259,18 @@ class Gateway:
     def read_gauges(self) -> dict[Series, float]:
         """Return this worker's gauges as they are now."""
         gauges: dict[Series, float] = {
-            of.AUDIT_BACKLOG.make_series(): self.ledger.backlog,
-            of.AUDIT_FAILING.make_series(): float(self.ledger.problem is not None),
-            of.POLICY_AGE.make_series(): self.watch.measure_age_s(),
-            of.POLICY_VERSION.make_series(): self.watch.last_policy.version,
-            of.RECORDING.make_series(): len(self.recorder),
-            of.WEBSOCKETS.make_series(): 0 if self.web is None else self.web.terminals,
-            of.HOLDERS.make_series(): 0 if self.web is None else self.web.holders,
+            metrics.AUDIT_BACKLOG.make_series(): self.ledger.backlog,
+            metrics.AUDIT_FAILING.make_series(): float(self.ledger.problem is not None),
+            metrics.POLICY_AGE.make_series(): self.watch.measure_age_s(),
+            metrics.POLICY_VERSION.make_series(): self.watch.last_policy.version,
+            metrics.RECORDING.make_series(): len(self.recorder),
+            metrics.WEBSOCKETS.make_series(): 0 if self.web is None else self.web.terminals,
+            metrics.HOLDERS.make_series(): 0 if self.web is None else self.web.holders,
         }
         inside = self.measured_ledger.count_sessions()
         return gauges | {
-            of.SESSIONS.make_series(access_method): count for access_method, count in inside.items()
+            metrics.SESSIONS.make_series(access_method): count
+            for access_method, count in inside.items()
         }
 
     def check_deliveries(self) -> None:

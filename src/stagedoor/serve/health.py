@@ -8,7 +8,7 @@ from http import HTTPStatus
 from stagedoor import __version__
 from stagedoor.listeners.health import HealthListener, HealthPage
 from stagedoor.model.metric import Series
-from stagedoor.serve.metrics import definitions as of
+from stagedoor.serve.metrics import definitions as metrics
 from stagedoor.serve.supervisor.sink_writer import SinkState
 from stagedoor.settings.form import split_address
 from stagedoor.settings.listeners import HealthSettings
@@ -99,16 +99,16 @@ def report_readiness(condition: Condition) -> HealthPage:
 def render_metrics(condition: Condition, measured: Mapping[Series, float]) -> str:
     """Return the metrics as OpenMetrics text; `measured` holds the values from the workers."""
     own = {
-        of.READY_NOW: int(report_readiness(condition).status == HTTPStatus.OK),
-        of.DRAINING: int(condition.draining),
-        of.WORKERS: condition.workers,
-        of.WANTED: condition.wanted,
-        of.DEATHS: condition.deaths,
-        of.LEFT: condition.left,
+        metrics.READY_NOW: int(report_readiness(condition).status == HTTPStatus.OK),
+        metrics.DRAINING: int(condition.draining),
+        metrics.WORKERS: condition.workers,
+        metrics.WANTED: condition.wanted,
+        metrics.DEATHS: condition.deaths,
+        metrics.LEFT: condition.left,
     }
     values: dict[Series, float] = {metric.make_series(): value for metric, value in own.items()}
     for sink in condition.sinks:
-        values[of.SINK_FAILING.make_series(sink.name)] = int(sink.failing)
-        values[of.SINK_BACKLOG.make_series(sink.name)] = sink.backlog
-    values[of.BUILD.make_series(__version__, platform.python_version())] = 1
-    return format_metrics(of.METRICS, {**values, **measured})
+        values[metrics.SINK_FAILING.make_series(sink.name)] = int(sink.failing)
+        values[metrics.SINK_BACKLOG.make_series(sink.name)] = sink.backlog
+    values[metrics.BUILD.make_series(__version__, platform.python_version())] = 1
+    return format_metrics(metrics.METRICS, {**values, **measured})

@@ -17,7 +17,7 @@ from stagedoor.model.policy import Policy
 from stagedoor.model.session import AccessMethod
 from stagedoor.model.shell import ShellState
 from stagedoor.net.notify import reload_command
-from stagedoor.serve.metrics import definitions as of
+from stagedoor.serve.metrics import definitions as metrics
 from stagedoor.serve.parts.shells import build_shells
 from stagedoor.serve.prepare import CERTIFICATE_SOON_S, read_certificate_ends
 from stagedoor.serve.supervisor.gateway_file import GATEWAYS, read_notes
@@ -218,11 +218,11 @@ def list_lines(
         lines.append(("sessions", f"{sum(store.sessions.values())} ({by})"))
         lines.append(("sign-ins", str(store.sign_ins)))
         lines += [("provider", f"{state.name}: {state}") for state in store.providers]
-        age = current.measured.get(of.POLICY_AGE.name)
+        age = current.measured.get(metrics.POLICY_AGE.name)
         read = "" if age is None else f", read {age:.1f} s ago"
         lines.append(("policy", f"version {store.policy_version}{read}"))
         lines.append(("store", f"{current.place}, answers in {store.answer_s * 1000:.1f} ms"))
-    backlog = current.measured.get(of.AUDIT_BACKLOG.name)
+    backlog = current.measured.get(metrics.AUDIT_BACKLOG.name)
     if backlog is not None:
         lines.append(("audit", f"{_count(int(backlog), 'event')} not written yet"))
     kinds = current.shells
@@ -331,10 +331,13 @@ def _of_measures(status: Status) -> list[Finding]:
                 warn(status.unmeasured, "check that no other program has the port; see the log")
             )
         return findings
-    backlog = status.measured.get(of.AUDIT_BACKLOG.name) or 0
-    age = status.measured.get(of.POLICY_AGE.name) or 0
-    workers, wanted = status.measured.get(of.WORKERS.name), status.measured.get(of.WANTED.name)
-    if status.measured.get(of.AUDIT_FAILING.name):
+    backlog = status.measured.get(metrics.AUDIT_BACKLOG.name) or 0
+    age = status.measured.get(metrics.POLICY_AGE.name) or 0
+    workers, wanted = (
+        status.measured.get(metrics.WORKERS.name),
+        status.measured.get(metrics.WANTED.name),
+    )
+    if status.measured.get(metrics.AUDIT_FAILING.name):
         what = "the audit cannot be written, so every login is denied"
         findings.append(fail(what, "see `audit` in the gateway's log; usually the disk is full"))
     elif backlog > LONG_BACKLOG:
@@ -343,9 +346,9 @@ def _of_measures(status: Status) -> list[Finding]:
     if age > OLD_POLICY_S:
         what = f"the policy was read {age:.0f} s ago; after 30 s all logins are refused"
         findings.append(fail(what, "see `policy` in the gateway's log"))
-    if status.measured.get(of.DRAINING.name):
+    if status.measured.get(metrics.DRAINING.name):
         findings.append(warn("the gateway is draining", "wait, or start it again"))
-    elif not status.measured.get(of.READY_NOW.name):
+    elif not status.measured.get(metrics.READY_NOW.name):
         findings.append(fail("the gateway refuses all logins", "see /readyz and its log"))
     elif workers is not None and wanted is not None and workers < wanted:
         what = f"only {workers:g} of {wanted:g} workers accept connections"

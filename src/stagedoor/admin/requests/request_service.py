@@ -9,7 +9,7 @@ from functools import partial
 
 from stagedoor.admin.blocking import call_blocking, run_in_thread
 from stagedoor.admin.context import WorkerContext
-from stagedoor.admin.requests import access_requests as admin
+from stagedoor.admin.requests import access_requests
 from stagedoor.admin.requests.offers import RequestOffers
 from stagedoor.admin.requests.request_view import RequestView, describe_request
 from stagedoor.admin.service import AdminService
@@ -62,14 +62,16 @@ class RequestService:
 
     async def explain_end(self, number: int) -> Denial:
         """Return why a request that was pending now gives no access."""
-        record = await call_blocking(admin.read_request, self._service("gateway"), number)
+        record = await call_blocking(access_requests.read_request, self._service("gateway"), number)
         if isinstance(record, Denial):
             return record
         return Denial(Reason.NO_GRANT, describe_end(record, self._now()))
 
     async def begin(self, identity: Identity, number: int) -> Denial | None:
         """Start the time of an approved request, if this is the first entry."""
-        begun = await call_blocking(admin.begin_request, self._service(identity.name), number)
+        begun = await call_blocking(
+            access_requests.begin_request, self._service(identity.name), number
+        )
         return begun if isinstance(begun, Denial) else None
 
     # People who ask and decide.
@@ -103,20 +105,27 @@ class RequestService:
             return limit
         service = self._service(identity.name)
         return await call_blocking(
-            admin.make_request, service, identity.name, targets, rule, reason, lasts_s, starts_at
+            access_requests.make_request,
+            service,
+            identity.name,
+            targets,
+            rule,
+            reason,
+            lasts_s,
+            starts_at,
         )
 
     async def list_requests(self, identity: Identity) -> Sequence[AccessRequest] | Denial:
         """Return the requests that are open or need a review and that the user may see, the newest first."""
         requests = await call_blocking(
-            admin.list_requests, self._service(identity.name), open_only=True
+            access_requests.list_requests, self._service(identity.name), open_only=True
         )
         if isinstance(requests, Denial):
             return requests
         policy = self._policy()
         return [request for request in requests if may_see(policy, identity.name, request)]
 
-    async def read(self, identity: Identity, number: int) -> admin.RequestRecord | Denial:
+    async def read(self, identity: Identity, number: int) -> access_requests.RequestRecord | Denial:
         """Return a request that the user may see."""
         return await call_blocking(self._read, identity, number)
 
@@ -137,12 +146,12 @@ class RequestService:
         note: str = "",
     ) -> AccessRequest | Denial:
         """Decide on a request as an approver."""
-        decide = partial(admin.decide, is_yes=is_yes, lasts_s=lasts_s, note=note)
+        decide = partial(access_requests.decide, is_yes=is_yes, lasts_s=lasts_s, note=note)
         return await self._act(identity, number, decide)
 
     async def review(self, identity: Identity, number: int) -> AccessRequest | Denial:
         """Record an approver's review of a use of break-glass."""
-        return await self._act(identity, number, admin.review_request)
+        return await self._act(identity, number, access_requests.review_request)
 
     async def _act(
         self, identity: Identity, number: int, act: Callable[..., AccessRequest]
@@ -160,9 +169,9 @@ class RequestService:
             try:
                 if refusal is None:
                     return act(service, number, approver=identity.name)
-            except admin.ApproverError as error:
+            except access_requests.ApproverError as error:
                 refusal = Denial(Reason.NO_GRANT, str(error))
-            admin.record_refusal(service, request, refusal.message)
+            access_requests.record_refusal(service, request, refusal.message)
             return refusal
 
         return await call_blocking(check_and_act)
@@ -172,13 +181,13 @@ class RequestService:
         """Withdraw the user's own request, or give back what was approved."""
         service = self._service(identity.name)
         try:
-            return admin.leave_request(service, number, user=identity.name)
+            return access_requests.leave_request(service, number, user=identity.name)
         except NotFoundError:
             return NOT_YOURS
 
-    def _read(self, identity: Identity, number: int) -> admin.RequestRecord | Denial:
+    def _read(self, identity: Identity, number: int) -> access_requests.RequestRecord | Denial:
         try:
-            record = admin.read_request(self._service(identity.name), number)
+            record = access_requests.read_request(self._service(identity.name), number)
         except NotFoundError:
             return NOT_YOURS
         return record if may_see(self._policy(), identity.name, record.request) else NOT_YOURS
@@ -187,7 +196,7 @@ class RequestService:
         return self._context.make_service(name, "request")
 
 
-def describe_end(record: admin.RequestRecord, now: float) -> str:
+def describe_end(record: access_requests.RequestRecord, now: float) -> str:
     """Return a line about a request after a wait for its decision, for its requester."""
     request = record.request
     match request.find_state(now):

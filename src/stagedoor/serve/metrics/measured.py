@@ -15,7 +15,7 @@ from stagedoor.model.shell import Progress, ProgressStep, Shell
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.recording.channel_audit import Note
-from stagedoor.serve.metrics import definitions as of
+from stagedoor.serve.metrics import definitions as metrics
 from stagedoor.serve.metrics.tally import MetricCounts
 from stagedoor.session.ports import Ledger
 from stagedoor.shells.ports import Shells
@@ -58,11 +58,11 @@ class MetricsLedger:
         began = self._clock()
         opened = await self._ledger.open(ready, access_method, source, earlier)
         if isinstance(opened, Opened):
-            self._tally.observe(of.AUDIT_OPEN, self._clock() - began)
+            self._tally.observe(metrics.AUDIT_OPEN, self._clock() - began)
             if earlier is None:
-                self._tally.add(of.LOGINS, access_method, of.OPENED)
+                self._tally.add(metrics.LOGINS, access_method, metrics.OPENED)
             elif not earlier.is_adopted:
-                self._tally.add(of.RESUMES)
+                self._tally.add(metrics.RESUMES)
             with self._lock:
                 self._open[access_method] += 1
         return opened
@@ -80,8 +80,8 @@ class MetricsLedger:
         with self._lock:
             self._open[opened.access_method] -= 1
         self._count_bytes(opened.id, ended.counts)
-        self._tally.add(of.ENDS, opened.access_method, ended.end)
-        self._tally.observe(of.LENGTH, max(0.0, self._now() - opened.at), opened.access_method)
+        self._tally.add(metrics.ENDS, opened.access_method, ended.end)
+        self._tally.observe(metrics.LENGTH, max(0.0, self._now() - opened.at), opened.access_method)
 
     def deny(
         self,
@@ -94,8 +94,8 @@ class MetricsLedger:
     ) -> None:
         """Record a denial in the ledger, and count it."""
         self._ledger.deny(denial, access_method, source, identity=identity, target=target)
-        self._tally.add(of.LOGINS, access_method, of.DENIED)
-        self._tally.add(of.DENIALS, access_method, denial.reason)
+        self._tally.add(metrics.LOGINS, access_method, metrics.DENIED)
+        self._tally.add(metrics.DENIALS, access_method, denial.reason)
 
     def count_moved(self, counts: Iterable[tuple[str, Counts]]) -> None:
         """Count the bytes that open sessions have moved since the last call; `counts` are their totals."""
@@ -109,8 +109,8 @@ class MetricsLedger:
 
     def _count_bytes(self, session: str, now: Counts) -> None:
         new = self._take_new_bytes(session, now)
-        self._tally.add(of.BYTES, "sent", by=new.sent)
-        self._tally.add(of.BYTES, "received", by=new.received)
+        self._tally.add(metrics.BYTES, "sent", by=new.sent)
+        self._tally.add(metrics.BYTES, "received", by=new.received)
 
 
 class MetricsShells:
@@ -139,16 +139,16 @@ class MetricsShells:
                 steps.append((step.name, self._clock()))
             progress(step)
 
-        result = of.CANCELLED
+        result = metrics.CANCELLED
         try:
             shell = await self._shells.ensure(grant, remember)
-            result = of.DENIED if isinstance(shell, Denial) else of.READY
+            result = metrics.DENIED if isinstance(shell, Denial) else metrics.READY
             return shell
         finally:
             if steps:  # without a step, it was running already
-                self._tally.add(of.STARTED, result)
+                self._tally.add(metrics.STARTED, result)
                 for name, took in measure_steps(steps, self._clock()):
-                    self._tally.observe(of.START_STEP, took, name)
+                    self._tally.observe(metrics.START_STEP, took, name)
 
 
 def measure_steps(steps: Iterable[tuple[str, float]], end: float) -> list[tuple[str, float]]:
@@ -167,7 +167,7 @@ def measure_note(note: Note, tally: MetricCounts) -> Note:
     def counted(opened: Opened, kind: EventKind, fields: EventFields) -> None:
         note(opened, kind, fields)
         with suppress(KeyError):
-            tally.add(of.RECORDED, results[kind])
+            tally.add(metrics.RECORDED, results[kind])
 
     return counted
 
@@ -176,8 +176,8 @@ def make_store_timer(tally: MetricCounts) -> Callable[[str, float, bool], None]:
     """Return a callback for `Database.on_transaction` that times transactions and counts failures."""
 
     def ended(operation: str, took_s: float, failed: bool) -> None:
-        tally.observe(of.STORE_TIME, took_s, operation)
+        tally.observe(metrics.STORE_TIME, took_s, operation)
         if failed:
-            tally.add(of.STORE_FAILURES, operation)
+            tally.add(metrics.STORE_FAILURES, operation)
 
     return ended
