@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.model.cluster import Change, ClusterError, Kind, Object, Verb
-from stagedoor.shells.kubernetes.live.mirror import Keep, Key, Mirror, keep_whole
+from stagedoor.shells.kubernetes.live.mirror import Keep, Mirror, ObjectKey, keep_whole
 from stagedoor.shells.kubernetes.ports import Cluster
 
 
@@ -91,7 +91,7 @@ async def test_it_follows_the_watch_and_keeps_only_what_matters() -> None:
 async def test_what_comes_changes_or_goes_is_told_by_name() -> None:
     source = Source()
     async with following(source) as mirror:
-        changes: list[Collection[Key]] = []
+        changes: list[Collection[ObjectKey]] = []
         mirror.listen(changes.append)
         a, b = source.item("a", "1"), source.item("b", "2")
         await source.say(Verb.LISTED, a, b)
@@ -212,7 +212,7 @@ async def test_whatever_is_said_it_holds_what_was_said_last_and_who_listens_can_
     expected: dict[str, str] = {}
     async with following(source) as mirror:
 
-        def heard(keys: Collection[Key]) -> None:
+        def heard(keys: Collection[ObjectKey]) -> None:
             for namespace, name in keys:
                 followed.pop(name, None)
                 if (found := mirror.get(namespace, name)) is not None:

@@ -8,7 +8,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
-from stagedoor.oidc.client import Answer, OidcClient
+from stagedoor.oidc.client import FetchAnswer, OidcClient
 from stagedoor.oidc.errors import OidcError, UnavailableError, UnknownKeyError
 from stagedoor.oidc.published import FRESH_S, REFETCH_S, RETRY_S
 from stagedoor.oidc.request import Attempt, ClientConfig, FormRequest
@@ -29,7 +29,7 @@ class Provider:
         self.answers = asyncio.Event()
         self.answers.set()
 
-    async def get(self, url: str, bearer: str | None = None) -> Answer:
+    async def get(self, url: str, bearer: str | None = None) -> FetchAnswer:
         self.asked.append(url)
         await self.answers.wait()
         if self.status == 0:
@@ -44,7 +44,7 @@ class Provider:
             }
         return self.status, json.dumps(document).encode()
 
-    async def post(self, form: FormRequest) -> Answer:
+    async def post(self, form: FormRequest) -> FetchAnswer:
         claims = {
             "iss": ISSUER,
             "aud": "stagedoor",

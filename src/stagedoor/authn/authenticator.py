@@ -13,7 +13,7 @@ from stagedoor.authn.decide_key import Trust, decide_key, explain_revocation
 from stagedoor.authn.packed_identity import restore_identity
 from stagedoor.authn.passes import identify
 from stagedoor.authn.passwords import PoolLimit, VerifiedPasswords, VerifyPool
-from stagedoor.authn.throttle import Key, Throttle, ThrottleLimits, make_key
+from stagedoor.authn.throttle import Throttle, ThrottleKey, ThrottleLimits, make_key
 from stagedoor.model.credential import (
     Credential,
     KeyCredential,
@@ -237,7 +237,7 @@ class Authenticator:
         # Shielded, so that a guess counts even if the client hangs up.
         return await asyncio.shield(task)
 
-    def _is_remembered(self, name: str, bucket: Key, seal: bytes, now: float) -> bool:
+    def _is_remembered(self, name: str, bucket: ThrottleKey, seal: bytes, now: float) -> bool:
         """Return whether this password was verified recently, even while the pool has no room.
 
         Each look-up is a guess. It is counted separately from guesses that argon2 verifies: otherwise a
@@ -252,7 +252,7 @@ class Authenticator:
             self._guesses.record_failure(bucket, now, seal)
         return False
 
-    def _start(self, bucket: Key, network: str, now: float) -> Denial | None:
+    def _start(self, bucket: ThrottleKey, network: str, now: float) -> Denial | None:
         """Count a try as wrong until it proves right. Return a denial if it is not allowed now."""
         if self._sources.take(network, now) is None:
             return _throttled(
@@ -269,7 +269,7 @@ class Authenticator:
         return None
 
     async def _verify(
-        self, check: CheckPassword, seal: bytes, bucket: Key, network: str
+        self, check: CheckPassword, seal: bytes, bucket: ThrottleKey, network: str
     ) -> Identity | Denial:
         try:
             is_right = await self._pool.run(network, partial(_verify, check))
@@ -294,7 +294,7 @@ class Authenticator:
             self._throttle.record_failure(bucket, self._now(), seal)
         return verdict
 
-    def _abandon(self, bucket: Key, network: str) -> None:
+    def _abandon(self, bucket: ThrottleKey, network: str) -> None:
         self._throttle.abandon(bucket)
         self._sources.give_back(network)
 

@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from stagedoor.model.source import Address, find_source_network
 from stagedoor.model.units import MINUTE_S
 
-Key = tuple[str, str]
+ThrottleKey = tuple[str, str]
 _NAME_LIMIT = 128
 
 
-def make_key(name: str, address: Address) -> Key:
+def make_key(name: str, address: Address) -> ThrottleKey:
     """Return the key of a bucket. All names of a source that are too long for a user's share one bucket."""
     return (name if len(name) <= _NAME_LIMIT else "", find_source_network(address))
 
@@ -57,12 +57,12 @@ class Throttle:
 
     def __init__(self, limits: ThrottleLimits | None = None) -> None:
         self._limits = limits or ThrottleLimits()
-        self._buckets: OrderedDict[Key, _Bucket] = OrderedDict()
+        self._buckets: OrderedDict[ThrottleKey, _Bucket] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._buckets)
 
-    def measure_block(self, of: Key, now: float) -> float:
+    def measure_block(self, of: ThrottleKey, now: float) -> float:
         """Return the seconds that earlier failures still block the next try, or 0."""
         bucket = self._buckets.get(of)
         if bucket is None:
@@ -72,7 +72,7 @@ class Throttle:
             return 0.0
         return max(bucket.blocked_until - now, 0.0)
 
-    def start(self, of: Key, now: float) -> float:
+    def start(self, of: ThrottleKey, now: float) -> float:
         """Start a try and return 0, or return the number of seconds until one may start.
 
         Running tries count as failures, so guessing in parallel is no cheaper than in sequence.
@@ -90,7 +90,7 @@ class Throttle:
             self._buckets.popitem(last=False)
         return 0.0
 
-    def record_success(self, of: Key) -> None:
+    def record_success(self, of: ThrottleKey) -> None:
         """Record that a try was right, and forget the earlier failures."""
         bucket = self._buckets.get(of)
         if bucket is None:
@@ -100,7 +100,7 @@ class Throttle:
         if bucket.running == 0:
             del self._buckets[of]
 
-    def record_failure(self, of: Key, now: float, guess: bytes = b"") -> None:
+    def record_failure(self, of: ThrottleKey, now: float, guess: bytes = b"") -> None:
         """Record that a try was wrong.
 
         `guess` identifies the password, so that a repetition does not count. If it is empty, the failure
@@ -122,7 +122,7 @@ class Throttle:
             wait = min(limits.first_wait_s * 2 ** min(beyond, 32), limits.longest_wait_s)
             bucket.blocked_until = now + wait
 
-    def abandon(self, of: Key) -> None:
+    def abandon(self, of: ThrottleKey) -> None:
         """Drop a try that could not be verified for lack of room. It does not count."""
         bucket = self._buckets.get(of)
         if bucket is None:

@@ -10,7 +10,7 @@ from stagedoor.model.target import is_valid_app
 from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.derive.compare import read_spec_hash
 from stagedoor.shells.kubernetes.live.kept_fields import select_fields
-from stagedoor.shells.kubernetes.live.mirror import Key, find_shell_app
+from stagedoor.shells.kubernetes.live.mirror import ObjectKey, find_shell_app
 from stagedoor.shells.kubernetes.live.namespace_cache import ClusterMirrors, NamespaceState
 from stagedoor.shells.kubernetes.names import CONTAINER, make_shell_name
 from stagedoor.shells.kubernetes.ports import Cluster
@@ -34,11 +34,11 @@ class ControllerMirrors(ClusterMirrors):
         for kind, mirror in self.of_shells.items():
             mirror.listen(partial(self._shells_changed, kind))
 
-    def _apps_changed(self, kind: Kind, keys: Collection[Key]) -> None:
+    def _apps_changed(self, kind: Kind, keys: Collection[ObjectKey]) -> None:
         for namespace, name in keys:
             self._on_change(namespace, name, kind)
 
-    def _shells_changed(self, kind: Kind, keys: Collection[Key]) -> None:
+    def _shells_changed(self, kind: Kind, keys: Collection[ObjectKey]) -> None:
         for namespace, name in keys:
             # `app01-ssh`, and of pods `app01-ssh-6c9f4d8b5f-x2x4z`.
             app = f"{name}-".rpartition(f"{make_shell_name('')}-")[0]

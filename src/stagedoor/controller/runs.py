@@ -20,7 +20,7 @@ from stagedoor.shells.kubernetes.derive.objects import (
 )
 from stagedoor.shells.kubernetes.derive.run import build_run_job, find_cancel_time
 from stagedoor.shells.kubernetes.live.kept_fields import select_fields
-from stagedoor.shells.kubernetes.live.mirror import Key, Mirror
+from stagedoor.shells.kubernetes.live.mirror import Mirror, ObjectKey
 from stagedoor.shells.kubernetes.live.namespace_directory import NamespaceDirectory
 from stagedoor.shells.kubernetes.live.register import DeriveContext, read_app
 from stagedoor.shells.kubernetes.names import RUN_JOB, RUN_OF, make_run_name
@@ -116,8 +116,8 @@ class RunReconciler:
         self._jobs = Mirror(cluster, Kind.JOB, places, RUN_OF, _keep_job)
         for mirror in (self._leases, self._jobs):
             mirror.listen(self._on_change)
-        self._due: set[Key] = set()
-        self._busy: set[Key] = set()
+        self._due: set[ObjectKey] = set()
+        self._busy: set[ObjectKey] = set()
         self._news = asyncio.Event()
 
     async def run(self) -> None:
@@ -142,11 +142,11 @@ class RunReconciler:
                     for namespace, name in mirror.list_keys()
                 }
 
-    def _on_change(self, keys: Collection[Key]) -> None:
+    def _on_change(self, keys: Collection[ObjectKey]) -> None:
         self._due |= set(keys)
         self._news.set()
 
-    async def _keep(self, key: Key, slots: asyncio.Semaphore) -> None:
+    async def _keep(self, key: ObjectKey, slots: asyncio.Semaphore) -> None:
         try:
             # An empty list of Jobs causes no change, so a lease that was seen earlier waits for the list
             # here.
@@ -170,7 +170,7 @@ class RunReconciler:
             if key in self._due:
                 self._news.set()
 
-    def _target(self, key: Key) -> Target:
+    def _target(self, key: ObjectKey) -> Target:
         item = self._leases.get(*key) or self._jobs.get(*key) or {"metadata": {"labels": {}}}
         app = str(item["metadata"]["labels"].get(RUN_OF, key[1]))
         return Target(app, self._find_environment(key[0]))
@@ -179,7 +179,7 @@ class RunReconciler:
         environments = self._directory.by_environment.items()
         return next((name for name, place in environments if place == namespace), f"({namespace})")
 
-    async def _do(self, key: Key, *, begins: bool) -> None:
+    async def _do(self, key: ObjectKey, *, begins: bool) -> None:
         """Take the next step for a run. Unless it `begins`, a run that has not started never will."""
         namespace, name = key
         lease, job = self._leases.get(*key), self._jobs.get(*key)

@@ -32,7 +32,7 @@ class Owner:
     file: str
 
 
-Key = tuple[str, ...]
+RowKey = tuple[str, ...]
 """The part of a row that identifies it among the rows of its kind."""
 
 
@@ -45,7 +45,7 @@ class Row:
     """
 
     kind: RowKind
-    key: Key
+    key: RowKey
     rule: GrantRule | RequestRule | None = None
     owner: Owner | None = None
 

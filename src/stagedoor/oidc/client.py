@@ -11,18 +11,18 @@ from stagedoor.oidc.provider import Provider, join_discovery_url, read_provider
 from stagedoor.oidc.published import IssuerKeys
 from stagedoor.oidc.request import Attempt, ClientConfig, FormRequest, Tokens
 
-Answer = tuple[int, bytes]
+FetchAnswer = tuple[int, bytes]
 """A status and a body."""
 
 
 class Fetch(Protocol):
     """The HTTP requests that the client needs. Both raise UnavailableError if there is no complete answer."""
 
-    async def get(self, url: str, bearer: str | None = None) -> Answer:
+    async def get(self, url: str, bearer: str | None = None) -> FetchAnswer:
         """Return the answer to a GET; `bearer` is an access token (RFC 6750 §2.1)."""
         ...
 
-    async def post(self, form: FormRequest) -> Answer:
+    async def post(self, form: FormRequest) -> FetchAnswer:
         """Return the answer to a POST of a form."""
         ...
 

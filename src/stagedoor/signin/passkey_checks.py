@@ -25,7 +25,7 @@ from stagedoor.signin.passkey_challenges import (
     create_challenge_for_stranger,
     take_challenge,
 )
-from stagedoor.signin.passkeys import Answer, Options
+from stagedoor.signin.passkeys import Options, PasskeyAnswer
 from stagedoor.signin.source_limit import BEGINNINGS, SourceLimit
 from stagedoor.store.database import Transaction
 from stagedoor.store.sign_in import passes, step_ups
@@ -72,7 +72,9 @@ class PasskeyChecks:
         )
 
     @run_in_thread
-    def finish_step_up(self, identity: Identity, rp: RelyingParty, answer: Answer) -> Denial | None:
+    def finish_step_up(
+        self, identity: Identity, rp: RelyingParty, answer: PasskeyAnswer
+    ) -> Denial | None:
         """Mark the sign-in as proved from now on, if the answer is right."""
         challenge, id_ = read_challenge(answer), read_passkey_id(answer)
         if challenge is None or id_ is None:
@@ -154,7 +156,7 @@ class PasskeyChecks:
         )
 
     async def finish_sign_in(
-        self, rp: RelyingParty, answer: Answer, source: Source
+        self, rp: RelyingParty, answer: PasskeyAnswer, source: Source
     ) -> Identity | Denial:
         """Return the user's identity, if the answer is right and the user has a password here."""
         identity = await call_blocking(self._sign_in, rp, answer)
@@ -162,7 +164,7 @@ class PasskeyChecks:
             self._beginnings.give_back(source)
         return identity
 
-    def _sign_in(self, rp: RelyingParty, answer: Answer) -> Identity | Denial:
+    def _sign_in(self, rp: RelyingParty, answer: PasskeyAnswer) -> Identity | Denial:
         """Check the answer and return the user's identity. Runs in a thread.
 
         Raises RefusedError, StoreError.

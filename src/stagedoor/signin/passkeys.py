@@ -43,7 +43,7 @@ _PASSWORD_NOT_ENOUGH = Denial(
 )
 
 Options = Mapping[str, Any]
-Answer = Mapping[str, Any]
+PasskeyAnswer = Mapping[str, Any]
 
 
 def remove_passkey(
@@ -120,7 +120,7 @@ class PasskeyRegistry:
         return make_registration_options(rp, identity.name, known, challenge)
 
     async def finish_registration(
-        self, identity: Identity, rp: RelyingParty, name: str, answer: Answer
+        self, identity: Identity, rp: RelyingParty, name: str, answer: PasskeyAnswer
     ) -> PasskeyRecord | Denial:
         """Store the passkey that the browser created; `name` is the user's name for it."""
         challenge = read_challenge(answer)

@@ -9,7 +9,7 @@ import structlog
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import NotFoundError, RefusedError
 from stagedoor.net.https import Https, NoAnswerError, Trust, load_trust
-from stagedoor.oidc.client import Answer, OidcClient
+from stagedoor.oidc.client import FetchAnswer, OidcClient
 from stagedoor.oidc.errors import OidcError, SignInDeniedError, UnavailableError
 from stagedoor.oidc.mapping import Rules
 from stagedoor.oidc.request import ClientConfig, FormRequest
@@ -26,7 +26,7 @@ class HttpsFetch:
     def __init__(self, trust: Trust) -> None:
         self._https = Https(trust)
 
-    async def get(self, url: str, bearer: str | None = None) -> Answer:
+    async def get(self, url: str, bearer: str | None = None) -> FetchAnswer:
         """Send a GET request, with the token `bearer` if there is one. Raises UnavailableError."""
         # A Kubernetes API server sends keys as application/jwk-set+json (RFC 7517 §8.5), and answers 406
         # to a request that does not accept it.
@@ -35,13 +35,13 @@ class HttpsFetch:
             headers.append(("Authorization", f"Bearer {bearer}"))
         return await self._ask("GET", url, headers)
 
-    async def post(self, form: FormRequest) -> Answer:
+    async def post(self, form: FormRequest) -> FetchAnswer:
         """Send a form. Raises UnavailableError."""
         return await self._ask("POST", form.url, form.headers, form.body)
 
     async def _ask(
         self, method: str, url: str, headers: Iterable[tuple[str, str]], body: bytes = b""
-    ) -> Answer:
+    ) -> FetchAnswer:
         try:
             return await self._https.ask(method, url, tuple(headers), body)
         except NoAnswerError as error:

@@ -12,7 +12,7 @@ import pytest
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.kube.pace import Limits, WatchLimits
 from stagedoor.model.cluster import ClusterError, Kind
-from stagedoor.shells.kubernetes.live.mirror import Key, Mirror
+from stagedoor.shells.kubernetes.live.mirror import Mirror, ObjectKey
 from tests.kube.api.conftest import Connect
 from tests.kube.api.lone import LoneApi
 from tests.kube.api.objects import config_map
@@ -124,7 +124,7 @@ async def test_whatever_the_network_does_the_mirror_is_right_in_the_end(
         followed: dict[str, str] = {}
         news = asyncio.Event()
 
-        def heard(keys: Collection[Key]) -> None:
+        def heard(keys: Collection[ObjectKey]) -> None:
             for _, name in keys:
                 followed.pop(name, None)
                 if (found := mirror.get(namespace, name)) is not None:

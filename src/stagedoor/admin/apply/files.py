@@ -13,7 +13,7 @@ import msgspec
 
 from stagedoor.admin.apply.entries import TABLES, AccessFile
 from stagedoor.admin.checks import check_name
-from stagedoor.model.access_set import Key, Owner, Row, RowKind
+from stagedoor.model.access_set import Owner, Row, RowKey, RowKind
 from stagedoor.model.errors import RefusedError
 from stagedoor.settings.mistakes import explain
 from stagedoor.wire.oneline import to_one_line
@@ -52,7 +52,7 @@ class DeclaredSet:
     name: str
     rows: Sequence[Row]
     texts: Mapping[str, str]
-    places: Mapping[tuple[RowKind, Key], _Place]
+    places: Mapping[tuple[RowKind, RowKey], _Place]
     _known: dict[str, Lines] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def describe_problem(self, row: Row, text: str) -> str:
@@ -80,7 +80,7 @@ def parse_set(texts: Mapping[str, str], name: str | None = None) -> DeclaredSet:
     files = {file: _parse(file, text) for file, text in texts.items()}
     set_name = _find_name(texts, files, name)
     rows: list[Row] = []
-    places: dict[tuple[RowKind, Key], _Place] = {}
+    places: dict[tuple[RowKind, RowKey], _Place] = {}
     for file, content in files.items():
         owner = Owner(set_name, file)
         for table in TABLES:
@@ -97,7 +97,7 @@ def parse_set(texts: Mapping[str, str], name: str | None = None) -> DeclaredSet:
 
 def _add(
     texts: Mapping[str, str],
-    places: dict[tuple[RowKind, Key], _Place],
+    places: dict[tuple[RowKind, RowKey], _Place],
     row: Row,
     place: _Place,
 ) -> None:

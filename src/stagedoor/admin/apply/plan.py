@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from stagedoor.model.access_set import Key, Row, RowKind
+from stagedoor.model.access_set import Row, RowKey, RowKind
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.grant import GrantRule
 
@@ -152,9 +152,9 @@ def plan_changes(
     return plan
 
 
-def _index(name: str, stored: Iterable[Row]) -> Mapping[tuple[RowKind, Key], Row]:
+def _index(name: str, stored: Iterable[Row]) -> Mapping[tuple[RowKind, RowKey], Row]:
     """Map each key to its row. If administrators have added a rule twice, the set's own row counts."""
-    by_key: dict[tuple[RowKind, Key], Row] = {}
+    by_key: dict[tuple[RowKind, RowKey], Row] = {}
     for row in stored:
         known = by_key.setdefault((row.kind, row.key), row)
         if known is not row and row.owner is not None and row.owner.set == name:

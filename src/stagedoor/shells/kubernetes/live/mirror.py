@@ -17,10 +17,10 @@ from stagedoor.shells.kubernetes.ports import Cluster
 Keep = Callable[[Object], Object]
 """Returns the part of an object to keep, including its uid, to save memory."""
 
-Key = tuple[str, str]
+ObjectKey = tuple[str, str]
 """A namespace and a name in it. Objects outside of namespaces have the namespace CLUSTER."""
 
-OnChange = Callable[[Collection[Key]], None]
+OnChange = Callable[[Collection[ObjectKey]], None]
 """Called with the keys of created, changed or deleted objects. Runs in the loop and must not block."""
 
 CLUSTER = ""
@@ -80,7 +80,7 @@ class Mirror:
         """Set at each change of a feed, and replaced by a new event."""
         self._namespaces = None if namespaces is None else frozenset(namespaces)
         self._objects: dict[str, dict[str, Object]] = {}
-        self._by_app: dict[Key, dict[str, Object]] = {}
+        self._by_app: dict[ObjectKey, dict[str, Object]] = {}
         """The objects of each shell by their names, by namespace and app."""
         self._listeners: list[OnChange] = []
 
@@ -96,7 +96,7 @@ class Mirror:
         """Return the objects of the shell of an app."""
         return tuple(self._by_app.get((namespace, app), {}).values())
 
-    def list_keys(self) -> list[Key]:
+    def list_keys(self) -> list[ObjectKey]:
         """Return the keys of all objects."""
         return [(namespace, name) for namespace, of in self._objects.items() for name in of]
 
@@ -235,7 +235,7 @@ class Mirror:
             keys.add(key)
         self._notify(keys)
 
-    def _is_news(self, key: Key, item: Object) -> bool:
+    def _is_news(self, key: ObjectKey, item: Object) -> bool:
         before = self.get(*key)
         return before is None or not (item is before or _is_older(item, before))
 
@@ -249,7 +249,7 @@ class Mirror:
                 keys.add((namespace, name))
         self._notify(keys)
 
-    def _set(self, key: Key, item: Object) -> None:
+    def _set(self, key: ObjectKey, item: Object) -> None:
         namespace, name = key
         self._remove(namespace, name)
         self._objects.setdefault(namespace, {})[name] = item
@@ -266,7 +266,7 @@ class Mirror:
                 del self._by_app[namespace, app]
         return item is not None
 
-    def _notify(self, keys: Collection[Key]) -> None:
+    def _notify(self, keys: Collection[ObjectKey]) -> None:
         if keys:
             for on_change in self._listeners:
                 on_change(keys)
@@ -296,7 +296,7 @@ async def list_everywhere(
     return [item for item in items if item["metadata"].get("namespace") in namespaces]
 
 
-def _key(item: Object) -> Key:
+def _key(item: Object) -> ObjectKey:
     metadata = item["metadata"]
     return str(metadata.get("namespace", "")), str(metadata["name"])
 

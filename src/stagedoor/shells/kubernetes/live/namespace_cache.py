@@ -21,7 +21,13 @@ from stagedoor.shells.kubernetes.live.kept_fields import (
     keep_replica_set,
     keep_shell,
 )
-from stagedoor.shells.kubernetes.live.mirror import Keep, Key, Mirror, find_shell_app, keep_whole
+from stagedoor.shells.kubernetes.live.mirror import (
+    Keep,
+    Mirror,
+    ObjectKey,
+    find_shell_app,
+    keep_whole,
+)
 from stagedoor.shells.kubernetes.names import (
     CONTAINER,
     KEYS_UNTIL,
@@ -149,7 +155,7 @@ class ClusterCache(ClusterMirrors):
         for mirror in self.all:
             mirror.listen(self._notify)
 
-    def _shells_changed(self, keys: Collection[Key]) -> None:
+    def _shells_changed(self, keys: Collection[ObjectKey]) -> None:
         for namespace, name in keys:
             shell = self.of_shells[Kind.DEPLOYMENT].get(namespace, name)
             app = name.removesuffix(make_shell_name(""))
@@ -158,7 +164,7 @@ class ClusterCache(ClusterMirrors):
             else:
                 self.starting[namespace].pop(app, None)
 
-    def _notify(self, keys: Collection[Key]) -> None:
+    def _notify(self, keys: Collection[ObjectKey]) -> None:
         for namespace in {namespace for namespace, _ in keys}:
             changed, self.changed[namespace] = self.changed[namespace], asyncio.Event()
             changed.set()

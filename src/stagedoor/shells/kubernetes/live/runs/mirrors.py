@@ -23,7 +23,7 @@ from stagedoor.shells.kubernetes.derive.run import (
     read_end,
 )
 from stagedoor.shells.kubernetes.live.kept_fields import keep_pod
-from stagedoor.shells.kubernetes.live.mirror import Key, Mirror
+from stagedoor.shells.kubernetes.live.mirror import Mirror, ObjectKey
 from stagedoor.shells.kubernetes.live.runs.folder import ClusterRunFolders, RunNamespace
 from stagedoor.shells.kubernetes.names import CONTAINER, RUN_OF, make_run_name
 from stagedoor.shells.kubernetes.ports import RunCluster
@@ -207,7 +207,7 @@ class RunMirrors:
         """Wait for the next change of a pod, for `within_s` seconds at most."""
         await wait_for(self._changed, within_s)
 
-    def _on_change(self, keys: Collection[Key]) -> None:
+    def _on_change(self, keys: Collection[ObjectKey]) -> None:
         for namespace, name in keys:
             pod = self._pods.get(namespace, name)
             run_id = None if pod is None else _run_of(pod)
