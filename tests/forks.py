@@ -43,15 +43,21 @@ class Template:
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd=ROOT,
                 pass_fds=[theirs.fileno()], env=env,
             )  # fmt: skip
+        atexit.register(self._end)
         ours.settimeout(ANSWER_S)
         try:
             self._maker = Maker(ours) if ours.recv(16) == b"ready" else None
         except TimeoutError:
             # Else the warning about a process that still runs would fail whichever test comes next.
-            self._process.kill()
-            self._process.wait()
+            self._end()
             ours.close()
             raise
+
+    def _end(self) -> None:
+        """End the process before its owner ends. Otherwise the run may find it a moment later."""
+        if os.getpid() == self._owner:
+            self._process.kill()
+            self._process.wait()
 
     def make(self, job: Job, fds: list[int]) -> int | None:
         """The process id; None: only exec will do."""
