@@ -8,12 +8,12 @@ test("what is little is acknowledged together, after a moment, and what is much 
   mock.timers.enable({ apis: ["setTimeout"] });
   const told: number[] = [];
   const acks = new Acks((to) => told.push(to));
-  for (let to = 1; to <= 10; to++) acks.reached(to);
+  for (let to = 1; to <= 10; to++) acks.noteDrawn(to);
   assert.deepEqual(told, []);
   mock.timers.tick(REST_MS);
   assert.deepEqual(told, [10]);
-  acks.reached(11);
-  acks.reached(10 + ACK_BYTES);
+  acks.noteDrawn(11);
+  acks.noteDrawn(10 + ACK_BYTES);
   assert.deepEqual(told, [10, 10 + ACK_BYTES]);
   mock.timers.tick(10 * REST_MS);
   assert.deepEqual(told, [10, 10 + ACK_BYTES], "nothing is left to tell");
@@ -23,8 +23,8 @@ test("a terminal that counts anew is acknowledged as well", ({ mock }) => {
   mock.timers.enable({ apis: ["setTimeout"] });
   const told: number[] = [];
   const acks = new Acks((to) => told.push(to));
-  acks.reached(5 * ACK_BYTES);
-  acks.reached(3);
+  acks.noteDrawn(5 * ACK_BYTES);
+  acks.noteDrawn(3);
   mock.timers.tick(REST_MS);
   assert.deepEqual(told, [5 * ACK_BYTES, 3]);
 });

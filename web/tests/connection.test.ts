@@ -16,7 +16,7 @@ async function bounds(attachment: Attachment): Promise<number[]> {
   });
   AbortSignal.timeout = (ms) => (bounds.push(ms), new AbortController().signal);
   const entry = { what: "ticket", body: {} };
-  new Connection("", entry, attachment, { happened: nothing, state: nothing, signedOut: nothing }).again();
+  new Connection("", entry, attachment, { handleEvent: nothing, showState: nothing, handleSignOut: nothing }).reconnect();
   await new Promise((done) => setImmediate(done));
   return bounds;
 }

@@ -98,15 +98,15 @@ class Replay {
     switch (step.do) {
       case "connects":
         client.size = size(step.size ?? []);
-        return [client.hello("ticket")];
+        return [client.makeHello("ticket")];
       case "cut":
         client.attached = false;
         return [];
       case "typed":
         client.type(unrun(step.data ?? ""));
-        return client.sendable();
+        return client.takeSendable();
       case "drawn": {
-        const ack = client.shown(client.seen);
+        const ack = client.noteDrawn(client.seen);
         return ack === undefined ? [] : [ack];
       }
       case "resized":
@@ -124,16 +124,16 @@ class Replay {
   private hears(who: string, client: Attachment, data: Uint8Array, step: Step): void {
     const frame = decode(data);
     if (step.refused === true) {
-      assert.throws(() => client.received(frame), ProtocolError);
+      assert.throws(() => client.handleFrame(frame), ProtocolError);
       return;
     }
     // What was taken is of use for the page's local echo alone.
-    const events = client.received(frame).filter((event) => event.do !== "taken");
+    const events = client.handleFrame(frame).filter((event) => event.do !== "taken");
     assert.deepEqual(events.map(told), step.events);
     for (const event of events)
       if (event.do === "show") assert.ok("data" in frame && Buffer.from(event.data).equals(frame.data));
-    if (frame.kind === "pong") assert.equal(client.busy, frame.busy);
-    this.say(who, client.sendable());
+    if (frame.kind === "pong") assert.equal(client.hasForegroundJob, frame.busy);
+    this.say(who, client.takeSendable());
   }
 }
 

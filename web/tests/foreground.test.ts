@@ -21,9 +21,9 @@ function watched(context: TestContext): { foreground: Foreground; asked: () => n
 
 test("it asks once things have come to rest, and no more while nothing happens", (context) => {
   const { foreground, asked, pass } = watched(context);
-  foreground.typed(bytes("\r"));
+  foreground.noteInput(bytes("\r"));
   pass(200);
-  foreground.shown(bytes("\r\n"), false);
+  foreground.noteOutput(bytes("\r\n"), false);
   pass(200);
   assert.equal(asked(), 0);
   pass(100);
@@ -35,19 +35,19 @@ test("it asks once things have come to rest, and no more while nothing happens",
 test("typing on a line, and its echo, is no reason", (context) => {
   const { foreground, asked, pass } = watched(context);
   for (const key of "make all") {
-    foreground.typed(bytes(key));
-    foreground.shown(bytes(key), false);
+    foreground.noteInput(bytes(key));
+    foreground.noteOutput(bytes(key), false);
     pass(400);
   }
   assert.equal(asked(), 0);
-  foreground.typed(bytes("pasted\nlines"));
+  foreground.noteInput(bytes("pasted\nlines"));
   pass(300);
   assert.equal(asked(), 1);
 });
 
 test("while a job runs a prompt without a new line is seen", (context) => {
   const { foreground, asked, pass } = watched(context);
-  foreground.shown(bytes("$ "), true);
+  foreground.noteOutput(bytes("$ "), true);
   pass(300);
   assert.equal(asked(), 1);
 });
@@ -55,7 +55,7 @@ test("while a job runs a prompt without a new line is seen", (context) => {
 test("typing within a job asks once a second at most, and once more behind the last key", (context) => {
   const { foreground, asked, pass } = watched(context);
   for (let key = 0; key < 20; key++) {
-    foreground.shown(bytes("x"), true);
+    foreground.noteOutput(bytes("x"), true);
     pass(300);
   }
   assert.ok(asked() >= 5 && asked() <= 7, String(asked()));
@@ -68,7 +68,7 @@ test("typing within a job asks once a second at most, and once more behind the l
 test("output that never rests is asked about now and then, and once more at its end", (context) => {
   const { foreground, asked, pass } = watched(context);
   for (let piece = 0; piece < 1000; piece++) {
-    foreground.shown(bytes("y\n"), true);
+    foreground.noteOutput(bytes("y\n"), true);
     pass(10);
   }
   assert.ok(asked() >= 9 && asked() <= 11, String(asked()));

@@ -14,8 +14,8 @@ test("lines that scroll by cost nothing while no letter is drawn", async () => {
   const echo = new LocalEcho(term as unknown as Terminal, { localEcho: true }, () => true);
   let scrolled = 0;
   term.onScroll(() => void (scrolled += 1));
-  echo.typed(new TextEncoder().encode("\r"), 1);
-  echo.taken(1);
+  echo.noteInput(new TextEncoder().encode("\r"), 1);
+  echo.noteTaken(1);
   await new Promise<void>((done) => term.write("y\r\n".repeat(1000), done));
   assert.ok(scrolled > 900);
   assert.equal(lookups, 0);

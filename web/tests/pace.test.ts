@@ -33,16 +33,16 @@ function terminal() {
     _renderService: { _renderDebouncer: debouncer },
     _syncTextArea: () => void done.push("input"),
   };
-  const { wrote, typed } = pace({ _core: core } as unknown as Terminal);
+  const { noteOutput, noteInput } = pace({ _core: core } as unknown as Terminal);
   const draw = () => debouncer._coreBrowserService.window.requestAnimationFrame(() => void done.push("drawn"));
   const frame = () => frames.splice(0).forEach((each) => each(now));
-  return { core, selection, wrote, typed, draw, frame, done };
+  return { core, selection, noteOutput, noteInput, draw, frame, done };
 }
 
 test("what is little is drawn at the next frame, however soon after the last", () => {
-  const { wrote, draw, frame, done } = terminal();
+  const { noteOutput, draw, frame, done } = terminal();
   for (let at = 0; at < 2; at++) {
-    wrote(100);
+    noteOutput(100);
     draw();
     frame();
   }
@@ -50,10 +50,10 @@ test("what is little is drawn at the next frame, however soon after the last", (
 });
 
 test("in a flood a picture waits, and comes", () => {
-  const { wrote, draw, frame, done } = terminal();
+  const { noteOutput, draw, frame, done } = terminal();
   draw();
   frame();
-  wrote(100_000);
+  noteOutput(100_000);
   draw();
   frame();
   assert.deepEqual(done, ["drawn"]);
@@ -63,16 +63,16 @@ test("in a flood a picture waits, and comes", () => {
 });
 
 test("after a key nothing waits, for a while", () => {
-  const { wrote, typed, draw, frame, done } = terminal();
+  const { noteOutput, noteInput, draw, frame, done } = terminal();
   const flood = () => {
-    wrote(100_000);
+    noteOutput(100_000);
     draw();
     frame();
   };
   flood();
   flood();
   assert.deepEqual(done, ["drawn"], "the second waits");
-  typed();
+  noteInput();
   frame();
   assert.deepEqual(done, ["drawn", "drawn"], "not beyond a key");
   flood();
@@ -112,8 +112,8 @@ test("a selection is drawn while there is one, and once more when it has gone", 
 
 test("another xterm.js draws as it likes", () => {
   for (const other of [{}, { _core: {} }]) {
-    const { wrote, typed } = pace(other as unknown as Terminal);
-    wrote(1);
-    typed();
+    const { noteOutput, noteInput } = pace(other as unknown as Terminal);
+    noteOutput(1);
+    noteInput();
   }
 });

@@ -22,15 +22,15 @@ class Row {
 
   type(text: string): void {
     const data = new TextEncoder().encode(text);
-    this.prediction.typed(data, (this.end += data.length), this.now, this.screen);
+    this.prediction.noteInput(data, (this.end += data.length), this.now, this.screen);
   }
 
   /** After the time of the line, the terminal has taken all input; then it echoes `text`. */
   answer(text: string, after = 100): void {
     this.now += after;
-    this.prediction.taken(this.end, this.now);
+    this.prediction.noteTaken(this.end, this.now);
     for (const char of text) this.cells[this.x++] = char;
-    this.prediction.changed(this.now, this.screen);
+    this.prediction.noteOutput(this.now, this.screen);
   }
 
   /** Type letters on a slow line until one is shown at once. */
@@ -99,10 +99,10 @@ test("a password is never shown", () => {
   ahead.type("ab");
   ahead.type("\r");
   ahead.now += 60;
-  ahead.prediction.taken(6, ahead.now);
+  ahead.prediction.noteTaken(6, ahead.now);
   ahead.cells = [..."$ "];
   ahead.x = 2;
-  ahead.prediction.changed(ahead.now, ahead.screen);
+  ahead.prediction.noteOutput(ahead.now, ahead.screen);
   ahead.rest(SETTLE_MS);
   ahead.answer("ab");
   ahead.rest(SETTLE_MS);
@@ -112,7 +112,7 @@ test("a password is never shown", () => {
   const other = new Row().prove();
   other.type("ab");
   other.x = 12;
-  other.prediction.changed(other.now, other.screen);
+  other.prediction.noteOutput(other.now, other.screen);
   other.type("c");
   assert.equal(other.shown, undefined);
 });
@@ -131,7 +131,7 @@ test("a letter that is not echoed is taken back", () => {
   row.type("x");
   assert.equal(row.shown, "x");
   row.now += 100;
-  row.prediction.taken(row.screen.x + 100, row.now);
+  row.prediction.noteTaken(row.screen.x + 100, row.now);
   row.rest(GRACE_MS - 1);
   assert.equal(row.shown, "x");
   row.rest(1);
@@ -142,16 +142,16 @@ test("a program that draws elsewhere hides the letters for a moment", () => {
   const row = new Row().prove();
   row.type("x");
   row.x = 15;
-  row.prediction.changed(row.now, row.screen);
+  row.prediction.noteOutput(row.now, row.screen);
   assert.equal(row.shown, undefined);
   row.x = 7;
-  row.prediction.changed(row.now, row.screen);
+  row.prediction.noteOutput(row.now, row.screen);
   assert.equal(row.shown, "x");
   row.x = 15;
-  row.prediction.changed(row.now, row.screen);
+  row.prediction.noteOutput(row.now, row.screen);
   row.rest(SETTLE_MS);
   row.x = 7;
-  row.prediction.changed(row.now, row.screen);
+  row.prediction.noteOutput(row.now, row.screen);
   assert.equal(row.shown, undefined);
 });
 
@@ -167,7 +167,7 @@ test("Backspace erases what was typed, and never the prompt", () => {
 test("nothing is predicted in the middle of a line, in a full screen, and at the right edge", () => {
   const middle = new Row().prove();
   middle.x = 3;
-  middle.prediction.changed(middle.now, middle.screen);
+  middle.prediction.noteOutput(middle.now, middle.screen);
   middle.type("z");
   assert.equal(middle.shown, undefined);
   const full = new Row().prove();
@@ -186,10 +186,10 @@ test("letters behind Enter are predicted from where the prompt comes to rest", (
   row.now += 60;
   row.type("l");
   row.now += 60;
-  row.prediction.taken(6, row.now);
+  row.prediction.noteTaken(6, row.now);
   row.cells = [..."$ "];
   row.x = 2;
-  row.prediction.changed(row.now, row.screen);
+  row.prediction.noteOutput(row.now, row.screen);
   row.rest(SETTLE_MS);
   row.type("s");
   assert.equal(row.shown, undefined);
@@ -223,7 +223,7 @@ class Shell {
     this.child.stdout.on("data", (data: Buffer) => this.later("down", () => {
       this.heardAt = performance.now();
       this.term.write(data, () => {
-        this.prediction.changed(performance.now(), this.screen);
+        this.prediction.noteOutput(performance.now(), this.screen);
         this.check();
       });
     }));
@@ -242,12 +242,12 @@ class Shell {
   type(text: string): void {
     const data = new TextEncoder().encode(text);
     const end = (this.end += data.length);
-    this.prediction.typed(data, end, performance.now(), this.screen);
+    this.prediction.noteInput(data, end, performance.now(), this.screen);
     this.check();
     this.later("up", () => {
       this.child.stdin.write(data);
       this.later("down", () => {
-        this.prediction.taken(end, performance.now());
+        this.prediction.noteTaken(end, performance.now());
         this.check();
       });
     });

@@ -163,7 +163,7 @@ async function stage(bytes: Uint8Array): Promise<Stage> {
   const first = await new Head(reel, 0).line();
   assert.ok(first);
   const states: PlayerState[] = [];
-  const watcher = { time: () => undefined, state: (now: PlayerState) => states.push(now), mark: () => undefined, failed: (error: unknown) => { throw error; } };
+  const watcher = { time: () => undefined, state: (now: PlayerState) => states.push(now), mark: () => undefined, handleFailure: (error: unknown) => { throw error; } };
   const player = new Player(reel, new Painter(term, addon), watcher, parseHeader(first.line), first.next, await reel.duration());
   return { player, term, states };
 }

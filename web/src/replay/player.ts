@@ -28,7 +28,7 @@ interface Watcher {
   state(state: PlayerState): void;
   /** Called at input, and at a marker of the recording. */
   mark(event: CastEvent): void;
-  failed(error: unknown): void;
+  handleFailure(error: unknown): void;
 }
 
 export class Player {
@@ -189,7 +189,7 @@ export class Player {
       await act();
     } catch (error) {
       this.pause();
-      this.watcher.failed(error);
+      this.watcher.handleFailure(error);
     }
   }
 

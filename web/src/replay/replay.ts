@@ -64,7 +64,7 @@ function say(text: string): void {
   getElement("said").textContent = text;
 }
 
-function failed(error: unknown): void {
+function handleFailure(error: unknown): void {
   if (error instanceof CastError) say(t`This recording is damaged: ${error.message}.`);
   else say(describeError(error));
 }
@@ -154,7 +154,7 @@ async function begin(): Promise<void> {
   fit();
   new ResizeObserver(fit).observe(screen);
   term.onResize(() => requestAnimationFrame(fit));
-  const player = new Player(reel, new Painter(term, serialize), { time, state, mark, failed }, about, first.next, duration);
+  const player = new Player(reel, new Painter(term, serialize), { time, state, mark, handleFailure }, about, first.next, duration);
   let marks: readonly Mark[] = [];
   let dragged = false;
 
@@ -253,7 +253,7 @@ async function begin(): Promise<void> {
   const wanted = Number(new URLSearchParams(location.hash.slice(1)).get("at"));
   await player.seek(wanted > 0 ? Math.min(wanted, duration) : await firstShown(reel, first.next));
   document.body.dataset.ready = "true";
-  void findMarks(reel, first.next, drawMarks).catch(failed);
+  void findMarks(reel, first.next, drawMarks).catch(handleFailure);
 }
 
-void begin().catch(failed);
+void begin().catch(handleFailure);

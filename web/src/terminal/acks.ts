@@ -17,7 +17,7 @@ export class Acks {
   constructor(private readonly acknowledge: (to: number) => void) {}
 
   /** Note that output is drawn up to the offset `to`. */
-  reached(to: number): void {
+  noteDrawn(to: number): void {
     this.drawn = to;
     if (to - this.acked >= ACK_BYTES) this.send();
     else this.timer ??= setTimeout(() => this.send(), REST_MS);

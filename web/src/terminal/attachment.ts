@@ -31,10 +31,10 @@ export class Attachment {
   command: "tmux mouse" | "" = "";
   window = 0;
   /** Whether a job ran in the terminal's foreground at the last PONG. */
-  busy = false;
+  hasForegroundJob = false;
   private name = "";
-  private typed: Uint8Array[] = [];
-  /** The offset of the first byte in `typed`. */
+  private untaken: Uint8Array[] = [];
+  /** The offset of the first byte in `untaken`. */
   private taken = 0;
   private sent = 0;
   private everSent = 0;
@@ -44,7 +44,7 @@ export class Attachment {
   constructor(public terminal: string) {}
 
   /** Return the first frame of a new connection. */
-  hello(ticket: string): Hello {
+  makeHello(ticket: string): Hello {
     this.attached = false;
     return {
       kind: "hello", ticket, terminal: this.terminal, attachment: this.name, seen: this.seen, size: this.size,
@@ -53,26 +53,26 @@ export class Attachment {
   }
 
   /** The number of typed bytes that the terminal has not taken. */
-  get waits(): number {
-    return this.typed.reduce((sum, piece) => sum + piece.length, 0);
+  get untakenBytes(): number {
+    return this.untaken.reduce((sum, piece) => sum + piece.length, 0);
   }
 
   /** The offset after the input so far. */
   get end(): number {
-    return this.taken + this.waits;
+    return this.taken + this.untakenBytes;
   }
 
   /** Handle a frame and return its events. Throws ProtocolError for a frame that the protocol rules out. */
-  received(frame: HolderFrame): Event[] {
+  handleFrame(frame: HolderFrame): Event[] {
     switch (frame.kind) {
       case "welcome":
-        return this.welcomed(frame) ? [{ do: "skipped", count: 0 }] : [];
+        return this.handleWelcome(frame) ? [{ do: "skipped", count: 0 }] : [];
       case "out":
         if (frame.at !== this.seen) throw new ProtocolError(`output from ${frame.at} on, not ${this.seen}`);
         this.seen += frame.data.length;
         return [{ do: "show", data: frame.data, counts: true }];
       case "inack":
-        this.confirmInput(frame.to);
+        this.noteTaken(frame.to);
         return [{ do: "taken", to: frame.to }];
       case "gap":
         if (frame.start !== this.seen) throw new ProtocolError(`a gap from ${frame.start} on, not ${this.seen}`);
@@ -81,10 +81,10 @@ export class Attachment {
       case "snapshot":
         return [{ do: "show", data: frame.data, counts: false }];
       case "pong":
-        this.busy = frame.busy;
+        this.hasForegroundJob = frame.busy;
         return [];
       case "exit":
-        this.busy = false;
+        this.hasForegroundJob = false;
         return [{ do: "ended", code: frame.code, signal: frame.signal }];
       case "sized":
         return [{ do: "sized", size: frame.size }];
@@ -101,7 +101,7 @@ export class Attachment {
    * Note that output is drawn up to the offset `to`. Return the acknowledgement to send, if one is due: after each
    * 32 KiB, and when nothing more waits to be drawn.
    */
-  shown(to: number): ClientFrame | undefined {
+  noteDrawn(to: number): ClientFrame | undefined {
     if (to <= this.drawn) return undefined;
     this.drawn = to;
     if (!this.attached || (this.drawn - this.acked < ACK_BYTES && this.drawn !== this.seen)) return undefined;
@@ -111,11 +111,11 @@ export class Attachment {
 
   /** Keep input until the terminal has taken it. A client that only watches keeps none. */
   type(data: Uint8Array): void {
-    if (data.length > 0 && this.mode !== Mode.Watch) this.typed.push(data);
+    if (data.length > 0 && this.mode !== Mode.Watch) this.untaken.push(data);
   }
 
   /** Return the input that may be sent now, which counts as sent from then on. */
-  sendable(): ClientFrame[] {
+  takeSendable(): ClientFrame[] {
     const frames: ClientFrame[] = [];
     while (this.attached) {
       const room = Math.min(this.window - (this.sent - this.taken), MAX_DATA_BYTES);
@@ -129,7 +129,7 @@ export class Attachment {
   }
 
   /** Handle WELCOME. Return whether the screen has to be cleared, since the attachment is another one. */
-  private welcomed(welcome: HolderFrame & { kind: "welcome" }): boolean {
+  private handleWelcome(welcome: HolderFrame & { kind: "welcome" }): boolean {
     const isOther = this.name !== "" && welcome.attachment !== this.name;
     if (welcome.attachment !== this.name) {
       // A new client, or one that the terminal has forgotten. Offsets begin again, and input that was on its
@@ -142,13 +142,13 @@ export class Attachment {
       throw new ProtocolError(`output is to go on at ${welcome.outAt}, not ${this.seen}`);
     }
     this.acked = welcome.outAt;
-    this.confirmInput(welcome.inAt);
+    this.noteTaken(welcome.inAt);
     this.sent = this.taken;
     this.window = welcome.window;
     if (welcome.mode === Mode.Watch) {
       // The gateway may allow only watching, whatever HELLO asked for. Then no input waits.
       this.mode = Mode.Watch;
-      this.typed = [];
+      this.untaken = [];
     } else if (this.mode === Mode.TakeOver) {
       // Take over only once: a reconnect must not send other clients away again.
       this.mode = Mode.Mirror;
@@ -157,7 +157,7 @@ export class Attachment {
     return isOther;
   }
 
-  private confirmInput(to: number): void {
+  private noteTaken(to: number): void {
     if (to > this.everSent) throw new ProtocolError(`input up to ${to} was taken, ${this.everSent} was sent`);
     if (to <= this.taken) return;
     this.drop(to - this.taken);
@@ -168,10 +168,10 @@ export class Attachment {
 
   private drop(count: number): void {
     while (count > 0) {
-      const first = this.typed[0];
+      const first = this.untaken[0];
       if (first === undefined) return;
-      if (first.length <= count) this.typed.shift();
-      else this.typed[0] = first.subarray(count);
+      if (first.length <= count) this.untaken.shift();
+      else this.untaken[0] = first.subarray(count);
       count -= first.length;
     }
   }
@@ -179,7 +179,7 @@ export class Attachment {
   private slice(start: number, count: number): Uint8Array {
     const pieces: Uint8Array[] = [];
     let length = 0;
-    for (const piece of this.typed) {
+    for (const piece of this.untaken) {
       if (start >= piece.length) {
         start -= piece.length;
         continue;

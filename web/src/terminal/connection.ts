@@ -24,11 +24,11 @@ export type State = "connecting" | "open" | "silent" | "lost" | "over";
 
 interface Listener {
   /** Called for each event of the attachment, in order. */
-  happened(event: Event): void;
+  handleEvent(event: Event): void;
   /** Called when the state changes; `why` is for the user. With `isUnknown` it is over since there is no such app. */
-  state(state: State, why: string, isUnknown?: boolean): void;
+  showState(state: State, why: string, isUnknown?: boolean): void;
   /** Called when the browser's sign-in is over. Call `revive` after another sign-in. */
-  signedOut(why: string): void;
+  handleSignOut(why: string): void;
 }
 
 export class Connection {
@@ -42,7 +42,7 @@ export class Connection {
   /** An attempt at another connection, while this one is silent. */
   private beside: Dial | undefined;
   private besideAt = 0;
-  private busy: () => boolean = () => false;
+  private isDrawing: () => boolean = () => false;
 
   constructor(
     private readonly path: string,
@@ -50,33 +50,33 @@ export class Connection {
     private readonly attachment: Attachment,
     private readonly listener: Listener,
   ) {
-    addEventListener("online", () => this.again());
-    addEventListener("offline", () => this.lost(t`this device is offline`));
+    addEventListener("online", () => this.reconnect());
+    addEventListener("offline", () => this.handleLoss(t`this device is offline`));
     // A page from the back-forward cache is not reloaded, and its connection is cut.
     addEventListener("pageshow", (event) => {
-      if (event.persisted) this.again();
+      if (event.persisted) this.reconnect();
     });
     addEventListener("pagehide", (event) => {
       // A reloaded page is another client. Without DETACH the holder would wait for this one, and keep an ended shell.
       if (!event.persisted) this.send({ kind: "detach" });
     });
     document.addEventListener("visibilitychange", () => {
-      if (!document.hidden && this.socket === undefined) this.again();
+      if (!document.hidden && this.socket === undefined) this.reconnect();
     });
     setInterval(() => this.keepAlive(), TICK_MS);
   }
 
-  /** Connect. `busy` returns whether output waits to be drawn; then the page causes the silence. */
-  start(busy: () => boolean): void {
-    this.busy = busy;
+  /** Connect. `isDrawing` returns whether output waits to be drawn: then the page is what is silent. */
+  start(isDrawing: () => boolean): void {
+    this.isDrawing = isDrawing;
     void this.open();
   }
 
   /** Send the input that may be sent. */
   flush(): void {
-    for (const frame of this.attachment.sendable()) {
+    for (const frame of this.attachment.takeSendable()) {
       this.send(frame);
-      this.liveness.sent(performance.now());
+      this.liveness.noteSent(performance.now());
     }
   }
 
@@ -87,12 +87,12 @@ export class Connection {
   /** Send a PING, whose PONG says whether a job runs in the foreground. */
   ping(): void {
     const now = performance.now();
-    this.liveness.sent(now, true);
+    this.liveness.noteSent(now, true);
     this.send({ kind: "ping", number: Math.round(now) });
   }
 
   /** Connect at once, unless connected. */
-  again(): void {
+  reconnect(): void {
     if (this.over || this.socket !== undefined) return;
     this.tries = 0;
     this.plan(0);
@@ -104,14 +104,14 @@ export class Connection {
     this.over = true;
     this.drop();
     clearTimeout(this.timer);
-    this.listener.state("lost", t`signing in`);
+    this.listener.showState("lost", t`signing in`);
     return true;
   }
 
   /** Reconnect to the same terminal. */
   revive(): void {
     this.over = false;
-    this.again();
+    this.reconnect();
   }
 
   /** Stop reconnecting, until `revive`. */
@@ -119,12 +119,12 @@ export class Connection {
     this.over = true;
     this.drop();
     clearTimeout(this.timer);
-    this.listener.state("over", why, isUnknown);
+    this.listener.showState("over", why, isUnknown);
   }
 
   private async open(): Promise<void> {
     const comesBack = this.attachment.window > 0;
-    this.listener.state(comesBack ? "lost" : "connecting", "");
+    this.listener.showState(comesBack ? "lost" : "connecting", "");
     const answerMs = comesBack && this.tries <= SHORT_TRIES ? BESIDE_MS : ANSWER_MS;
     const dial = new Dial(this.path, this.entry, () => this.over || this.socket !== undefined, answerMs);
     const reached = await dial.reached;
@@ -136,38 +136,38 @@ export class Connection {
   private adopt(reached: Reached, dial: Dial): void {
     if (reached.signedOut !== undefined) {
       this.finish(reached.signedOut);
-      return this.listener.signedOut(reached.signedOut);
+      return this.listener.handleSignOut(reached.signedOut);
     }
     if (reached.end !== undefined) return this.finish(reached.end, reached.isUnknown);
-    if (reached.socket === undefined) return this.lost(reached.why ?? "");
+    if (reached.socket === undefined) return this.handleLoss(reached.why ?? "");
     const { socket } = reached;
-    if (socket.readyState !== WebSocket.OPEN) return this.lost(t`the connection was lost`);
+    if (socket.readyState !== WebSocket.OPEN) return this.handleLoss(t`the connection was lost`);
     this.drop();
     this.socket = socket;
-    this.answered();
-    if (this.attachment.window) this.liveness.sent(this.lastHeard, true);
+    this.stopWaiting();
+    if (this.attachment.window) this.liveness.noteSent(this.lastHeard, true);
     socket.onmessage = (message: MessageEvent<ArrayBuffer>) => {
       if (socket === this.socket) this.receive(new Uint8Array(message.data));
     };
     socket.onclose = () => {
-      if (socket === this.socket) this.lost(t`the connection was lost`);
+      if (socket === this.socket) this.handleLoss(t`the connection was lost`);
     };
-    this.send(this.attachment.hello(dial.ticket));
+    this.send(this.attachment.makeHello(dial.ticket));
   }
 
   private receive(data: Uint8Array): void {
-    this.answered();
+    this.stopWaiting();
     try {
       const frame = decode(data);
-      const events = this.attachment.received(frame);
+      const events = this.attachment.handleFrame(frame);
       if (frame.kind === "welcome") {
         this.tries = 0;
-        this.listener.state("open", "");
+        this.listener.showState("open", "");
         // The window may have changed while the connection was cut.
         this.send({ kind: "resize", size: this.attachment.size });
       }
       for (const event of events) {
-        this.listener.happened(event);
+        this.listener.handleEvent(event);
         if (event.do === "said") this.handleNotice(event.word, event.text);
         if (event.do === "ended") {
           // Without DETACH the holder would wait for this client, and no new terminal could begin under this name.
@@ -176,7 +176,7 @@ export class Connection {
         }
       }
     } catch (error) {
-      return this.lost(describeError(error));
+      return this.handleLoss(describeError(error));
     }
     this.flush();
   }
@@ -190,18 +190,18 @@ export class Connection {
         break;
       case NoticeKind.SignedOut:
         this.finish(text);
-        this.listener.signedOut(text);
+        this.listener.handleSignOut(text);
         break;
       case NoticeKind.Fault:
-        this.lost(text);
+        this.handleLoss(text);
         break;
     }
   }
 
-  private lost(why: string): void {
+  private handleLoss(why: string): void {
     if (this.over) return;
     this.drop();
-    this.listener.state("lost", why);
+    this.listener.showState("lost", why);
     this.plan(RETRY_MS[Math.min(this.tries, RETRY_MS.length - 1)] ?? 0);
     this.tries += 1;
   }
@@ -215,30 +215,30 @@ export class Connection {
     const socket = this.socket;
     this.socket = undefined;
     this.attachment.attached = false;
-    this.answered();
+    this.stopWaiting();
     socket?.close();
   }
 
-  /** Note that the connection has answered or is gone: stop waiting for an answer, and for another connection. */
-  private answered(): void {
+  /** Stop waiting for an answer and for another connection: this one has answered, or is gone. */
+  private stopWaiting(): void {
     this.lastHeard = performance.now();
-    this.liveness.heard();
+    this.liveness.noteAnswer();
     this.beside?.giveUp();
     this.beside = undefined;
     this.besideAt = 0;
     if (this.attachment.attached) this.tries = 0;
-    if (this.silent && this.attachment.attached) this.listener.state("open", "");
+    if (this.silent && this.attachment.attached) this.listener.showState("open", "");
     this.silent = false;
   }
 
   private keepAlive(): void {
     if (this.socket?.readyState !== WebSocket.OPEN) return;
     const now = performance.now();
-    const { probe, silentS, dial } = this.liveness.tick(now, this.busy());
-    if (probe || (!this.liveness.waits && now - this.lastHeard >= PING_MS)) this.ping();
+    const { probe, silentS, dial } = this.liveness.tick(now, this.isDrawing());
+    if (probe || (!this.liveness.hasUnanswered && now - this.lastHeard >= PING_MS)) this.ping();
     if (silentS === 0) return;
     this.silent = true;
-    this.listener.state("silent", t`for ${silentS} s`);
+    this.listener.showState("silent", t`for ${silentS} s`);
     if (dial && this.beside === undefined && now >= this.besideAt) void this.dialBeside();
   }
 

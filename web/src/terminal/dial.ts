@@ -3,11 +3,11 @@
 import { SUBPROTOCOL } from "./frames";
 import { t } from "../language";
 
-/** The request for a ticket; `admitted` is called with the ticket's answer, before the first frame. */
+/** The request for a ticket; `handleAdmission` is called with the ticket's answer, before the first frame. */
 export interface Entry {
   what: string;
   body: object;
-  admitted?(answer: object): void;
+  handleAdmission?(answer: object): void;
 }
 
 /** An open socket, or `end`: why no retry can help; `signedOut`: why the browser has no sign-in; `why`: a failure. */
@@ -26,9 +26,9 @@ export class Dial {
   private readonly aborted = new AbortController();
   private socket: WebSocket | undefined;
 
-  /** `late` returns, once there is a ticket, whether the socket is no longer wanted; `answerMs` bounds each step. */
-  constructor(path: string, entry: Entry, late: () => boolean, private readonly answerMs: number) {
-    this.reached = this.reach(path, entry, late);
+  /** `isUnwanted` returns, once there is a ticket, whether the socket is no longer wanted; `answerMs` bounds each step. */
+  constructor(path: string, entry: Entry, isUnwanted: () => boolean, private readonly answerMs: number) {
+    this.reached = this.reach(path, entry, isUnwanted);
   }
 
   /** Stop the attempt, or close its socket. */
@@ -37,10 +37,10 @@ export class Dial {
     this.socket?.close();
   }
 
-  private async reach(path: string, entry: Entry, late: () => boolean): Promise<Reached> {
+  private async reach(path: string, entry: Entry, isUnwanted: () => boolean): Promise<Reached> {
     const failure = await this.getTicket(path, entry);
     if (failure !== undefined) return failure;
-    if (late() || this.aborted.signal.aborted) return { why: "" };
+    if (isUnwanted() || this.aborted.signal.aborted) return { why: "" };
     const url = new URL(`${path}/terminal`, location.href);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
     const socket = new WebSocket(url, SUBPROTOCOL);
@@ -74,7 +74,7 @@ export class Dial {
         return { end: result.message ?? t`refused (${answer.status})`, isUnknown: answer.status === 404 };
       if (result.ticket === undefined) return { why: result.message ?? t`the gateway answers ${answer.status}` };
       this.ticket = result.ticket;
-      entry.admitted?.(result);
+      entry.handleAdmission?.(result);
       return undefined;
     } catch {
       return { why: t`the gateway does not answer` };

@@ -17,13 +17,13 @@ export class Foreground {
   constructor(private readonly ask: () => void) {}
 
   /** Note input, which may start a job. A paste or a macro may have a line end anywhere. */
-  typed(data: Uint8Array): void {
+  noteInput(data: Uint8Array): void {
     if (data.includes(CR) || data.includes(LF)) this.stir();
   }
 
   /** Note output. While a job runs, any output may be its last; otherwise any client's job starts on a new line. */
-  shown(data: Uint8Array, busy: boolean): void {
-    if (busy || data.includes(LF)) this.stir();
+  noteOutput(data: Uint8Array, hasJob: boolean): void {
+    if (hasJob || data.includes(LF)) this.stir();
   }
 
   /** Note a change, and plan to ask. */

@@ -11,14 +11,14 @@ export class KeyBar {
   private held: Held = { control: false, alt: false };
   private readonly bar = getElement("keys");
 
-  constructor(term: Terminal, typed: (text: string) => void, paste: (text: string) => void) {
+  constructor(term: Terminal, type: (text: string) => void, paste: (text: string) => void) {
     for (const name of NAMES) {
       const button = createButton(name === "Paste" ? t`Paste` : name, () => {
         if (name === "Ctrl") this.hold({ ...this.held, control: !this.held.control });
         else if (name === "Alt") this.hold({ ...this.held, alt: !this.held.alt });
         else if (name === "Paste") void this.paste(paste);
         else {
-          typed(encodeBarKey(name, term.modes.applicationCursorKeysMode, this.held));
+          type(encodeBarKey(name, term.modes.applicationCursorKeysMode, this.held));
           this.hold({ control: false, alt: false });
         }
         term.focus();
@@ -32,7 +32,7 @@ export class KeyBar {
   }
 
   /** Return the input for typed text, with the keys that are held. They are for one key. */
-  meant(text: string): string {
+  applyHeld(text: string): string {
     const { held } = this;
     if (held.control || held.alt) this.hold({ control: false, alt: false });
     return applyHeld(text, held);

@@ -26,12 +26,12 @@ export class Liveness {
   private probed = false;
 
   /** Whether an answer is awaited. */
-  get waits(): boolean {
+  get hasUnanswered(): boolean {
     return this.tickedAt !== undefined;
   }
 
   /** Note that input or a PING was sent, which awaits an answer. */
-  sent(now: number, ping = false): void {
+  noteSent(now: number, ping = false): void {
     this.probed ||= ping;
     if (this.tickedAt !== undefined) return;
     this.tickedAt = now;
@@ -39,15 +39,15 @@ export class Liveness {
   }
 
   /** Note that the gateway has answered. */
-  heard(): void {
+  noteAnswer(): void {
     this.tickedAt = undefined;
     this.probed = false;
   }
 
-  /** Return what to do now. While the page is `busy` it does not read either, so the time does not count. */
-  tick(now: number, busy = false): LivenessCheck {
+  /** Return what to do now. While the page draws it does not read, so the time does not count. */
+  tick(now: number, isDrawing = false): LivenessCheck {
     if (this.tickedAt === undefined) return { probe: false, silentS: 0, dial: false };
-    if (!busy) this.waited += Math.min(Math.max(now - this.tickedAt, 0), MAX_STEP_MS);
+    if (!isDrawing) this.waited += Math.min(Math.max(now - this.tickedAt, 0), MAX_STEP_MS);
     this.tickedAt = now;
     const probe = this.waited >= PROBE_MS && !this.probed;
     this.probed ||= probe;

@@ -25,20 +25,20 @@ export class LocalEcho {
   }
 
   /** Note input, which ends at the offset `end`. */
-  typed(data: Uint8Array, end: number): void {
-    this.prediction.typed(data, end, performance.now(), this.screen());
+  noteInput(data: Uint8Array, end: number): void {
+    this.prediction.noteInput(data, end, performance.now(), this.screen());
     this.draw();
   }
 
   /** Note that the terminal has taken the input up to the offset `to`. */
-  taken(to: number): void {
-    this.prediction.taken(to, performance.now());
+  noteTaken(to: number): void {
+    this.prediction.noteTaken(to, performance.now());
     this.draw();
   }
 
   /** Note that output was drawn. */
-  changed(): void {
-    this.prediction.changed(performance.now(), this.screen());
+  noteOutput(): void {
+    this.prediction.noteOutput(performance.now(), this.screen());
     this.draw();
   }
 

@@ -15,9 +15,9 @@ const KEY_MS = 250;
 
 export interface Pace {
   /** Note that output was written. */
-  wrote(bytes: number): void;
+  noteOutput(bytes: number): void;
   /** Note that the user has typed. */
-  typed(): void;
+  noteInput(): void;
 }
 
 interface Frames {
@@ -38,7 +38,7 @@ export function pace(term: Terminal): Pace {
   const debouncer = core?._renderService?._renderDebouncer;
   const place = core?._syncTextArea?.bind(core);
   if (core === undefined || selection === undefined || debouncer?._coreBrowserService === undefined || place === undefined)
-    return { wrote: () => undefined, typed: () => undefined };
+    return { noteOutput: () => undefined, noteInput: () => undefined };
 
   const refresh = selection.refresh.bind(selection);
   let selected = false;
@@ -80,10 +80,10 @@ export function pace(term: Terminal): Pace {
     },
   };
   return {
-    wrote: (bytes) => {
+    noteOutput: (bytes) => {
       fresh += bytes;
     },
-    typed: () => {
+    noteInput: () => {
       typedAt = performance.now();
       release();
     },

@@ -79,7 +79,7 @@ export class Prediction {
   private strayedAt: number | undefined;
 
   /** Note input, which ends at the offset `end`. */
-  typed(data: Uint8Array, end: number, now: number, screen: Screen): void {
+  noteInput(data: Uint8Array, end: number, now: number, screen: Screen): void {
     this.settle(now);
     for (const [what, size] of keysOf(data)) {
       if (what === OTHER) this.doubt();
@@ -89,7 +89,7 @@ export class Prediction {
   }
 
   /** Note that the terminal has taken the input up to the offset `to`. */
-  taken(to: number, now: number): void {
+  noteTaken(to: number, now: number): void {
     const keys = this.keys.filter((key) => key.takenAt === undefined && key.end <= to);
     if (keys[0] === undefined) return;
     for (const key of keys) key.takenAt = now;
@@ -99,7 +99,7 @@ export class Prediction {
   }
 
   /** Note that the screen has changed. */
-  changed(now: number, screen: Screen): void {
+  noteOutput(now: number, screen: Screen): void {
     this.changedAt = now;
     this.look(now, screen);
   }

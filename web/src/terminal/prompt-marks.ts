@@ -26,7 +26,7 @@ export function markPrompts(term: Terminal): (back: boolean) => boolean {
   const marked = new WeakSet<IMarker>();
   let ran: IMarker | undefined;
 
-  function failed(code: number): void {
+  function markFailure(code: number): void {
     // A program may repeat the end of one command without end, and each mark is an element of the page.
     if (ran === undefined || ran.isDisposed || marked.has(ran)) return;
     marked.add(ran);
@@ -47,7 +47,7 @@ export function markPrompts(term: Terminal): (back: boolean) => boolean {
       if (prompts.length > MAX_PROMPTS) prompts.shift()?.dispose();
     } else if (sequence.startsWith("C")) ran = prompts.at(-1);
     const code = parseExitCode(sequence);
-    if (code) failed(code);
+    if (code) markFailure(code);
     if (sequence.startsWith("D")) ran = undefined;
     return true;
   });

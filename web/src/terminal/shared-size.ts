@@ -10,7 +10,7 @@ import { fitFont } from "../fit-font";
 
 const MIN_PX = 3;
 
-function same(one: Size, other: Size): boolean {
+function isSameSize(one: Size, other: Size): boolean {
   return (
     one.columns === other.columns &&
     one.rows === other.rows &&
@@ -34,8 +34,8 @@ export class SharedSize {
    * Take the terminal's size. It may be this window's own again, if SIZE with another client's size crossed what this
    * window had sent.
    */
-  sized(size: Size, own?: Size): void {
-    if (own !== undefined && same(size, own)) {
+  takeSize(size: Size, own?: Size): void {
+    if (own !== undefined && isSameSize(size, own)) {
       this.claim();
       return;
     }

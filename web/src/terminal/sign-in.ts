@@ -57,20 +57,20 @@ export class SignIn {
     document.body.append(this.dialog);
     // Only the user's own events count: a program can make the terminal answer, which looks like typing later.
     for (const kind of ["keydown", "beforeinput", "paste"])
-      addEventListener(kind, (event) => event.isTrusted && this.used(), { capture: true, passive: true });
+      addEventListener(kind, (event) => event.isTrusted && this.noteUse(), { capture: true, passive: true });
     setInterval(() => void this.check(), CHECK_MS);
     document.addEventListener("visibilitychange", () => void (document.hidden || this.check()));
     void this.check(true);
   }
 
   /** Note that the user typed, which counts as use of the sign-in; output does not. */
-  private used(): void {
+  private noteUse(): void {
     this.typed = true;
     if (Date.now() - this.reportedAt >= USED_MS) void this.reportUse();
   }
 
   /** Handle the end of the connection with its sign-in. Another tab may have signed in again already. */
-  async ended(why: string): Promise<void> {
+  async handleEnd(why: string): Promise<void> {
     const state = await this.fetchState({});
     if (state !== undefined && state.over === undefined && state.name === this.name) {
       this.shut();
@@ -97,7 +97,7 @@ export class SignIn {
 
   /** Fetch the state again when it matters, since another tab may have extended the sign-in. */
   private async check(first = false): Promise<void> {
-    if (this.awaited !== undefined) return this.arrived();
+    if (this.awaited !== undefined) return this.checkArrival();
     if (this.dialog.open) return;
     const due = this.endsAt - Date.now() < this.warnMs;
     if (this.typed && Date.now() - this.reportedAt >= USED_MS) await this.reportUse();
@@ -146,7 +146,7 @@ export class SignIn {
     this.byPassword.append(who, secret, this.buttons(t`Sign in`, "sign-in-later"));
     this.byPassword.addEventListener("submit", (event) => {
       event.preventDefault();
-      void this.again();
+      void this.submitPassword();
     });
     // The browser submits this form itself, to open the provider in another tab.
     this.byProvider.action = `${this.path}/sign-in/sso`;
@@ -181,7 +181,7 @@ export class SignIn {
     // A hidden page checks when it is visible again.
     this.awaited = setInterval(() => {
       if (Date.now() - begun > AWAIT_MOST_MS) this.giveUp();
-      else if (!document.hidden) void this.arrived();
+      else if (!document.hidden) void this.checkArrival();
     }, AWAIT_MS);
   }
 
@@ -196,7 +196,7 @@ export class SignIn {
   }
 
   /** Check whether a user has signed in there, and reconnect if it is the same user. */
-  private async arrived(): Promise<void> {
+  private async checkArrival(): Promise<void> {
     const state = await this.fetchState({});
     if (this.awaited === undefined || state === undefined || state.over !== undefined) return;
     if (state.sign_in === this.before) return;
@@ -209,7 +209,7 @@ export class SignIn {
     this.line.revive();
   }
 
-  private async again(): Promise<void> {
+  private async submitPassword(): Promise<void> {
     this.why.textContent = "";
     const paused = this.line.pause();
     try {

@@ -22,7 +22,7 @@ export class Finger {
   constructor(private y: number, private at: number) {}
 
   /** Return how far the finger has moved since the last call, or 0 while it may be a tap. */
-  moved(y: number, at: number): number {
+  move(y: number, at: number): number {
     const far = this.y - y;
     if (!this.swipes && Math.abs(far) < TAP_PX) return 0;
     this.swipes = true;
@@ -32,7 +32,7 @@ export class Finger {
   }
 
   /** Return the speed at which the finger was lifted, or 0 if it was held still before. */
-  released(at: number): number {
+  release(at: number): number {
     return this.swipes && at - this.at < HELD_MS ? this.speed : 0;
   }
 }
@@ -79,12 +79,12 @@ export function swipe(term: Terminal, screen: HTMLElement, still: { readonly mat
   });
   screen.addEventListener("pointermove", (event) => {
     if (finger === undefined || !event.isPrimary) return;
-    scroll(finger.moved(event.clientY, event.timeStamp), event);
+    scroll(finger.move(event.clientY, event.timeStamp), event);
     // The element under the finger is redrawn, which would end its events, so the screen captures them.
     if (finger.swipes && !screen.hasPointerCapture(event.pointerId)) screen.setPointerCapture(event.pointerId);
   });
   screen.addEventListener("pointerup", (event) => {
-    if (finger !== undefined && event.isPrimary) letGo(finger.released(event.timeStamp), event, event.timeStamp);
+    if (finger !== undefined && event.isPrimary) letGo(finger.release(event.timeStamp), event, event.timeStamp);
     finger = undefined;
   });
   screen.addEventListener("pointercancel", () => (finger = undefined));

@@ -37,7 +37,7 @@ import { swipe } from "./swipe";
 import { dropTab, showTabs } from "./tabs";
 import { Title } from "./title";
 import { setUpTyping } from "./typing";
-import { keepWatching, leave, watches } from "./watching";
+import { keepWatching, leave, isWatching } from "./watching";
 import { localizeTimes } from "../local-time";
 import { cutLines } from "./cut-lines";
 import { ownWindow, watchControl, setUpWindowKeys } from "./window";
@@ -84,21 +84,21 @@ let ended = false;
 let opened = false;
 let pictures: Pace | undefined;
 const acks = new Acks((to) => {
-  const ack = attachment.shown(to);
+  const ack = attachment.noteDrawn(to);
   if (ack !== undefined) connection.send(ack);
 });
 
-function happened(event: Event): void {
+function handleEvent(event: Event): void {
   switch (event.do) {
     case "show": {
       const to = attachment.seen;
       waiting += 1;
-      foreground.shown(event.data, attachment.busy);
-      pictures?.wrote(event.data.length);
+      foreground.noteOutput(event.data, attachment.hasForegroundJob);
+      pictures?.noteOutput(event.data.length);
       term.write(event.data, () => {
         waiting -= 1;
-        if (event.counts) acks.reached(to);
-        echo.changed();
+        if (event.counts) acks.noteDrawn(to);
+        echo.noteOutput();
       });
       break;
     }
@@ -112,10 +112,10 @@ function happened(event: Event): void {
       showNotice(event.word, event.text);
       break;
     case "sized":
-      sharedSize.sized(event.size, attachment.mode === Mode.Watch ? undefined : attachment.size);
+      sharedSize.takeSize(event.size, attachment.mode === Mode.Watch ? undefined : attachment.size);
       break;
     case "taken":
-      echo.taken(event.to);
+      echo.noteTaken(event.to);
       break;
     case "people":
       people.update(event.people);
@@ -162,7 +162,7 @@ function show(state: State, reason: string, isUnknown = false): void {
     foreground.stir();
     starting.end();
     // The terminal has taken this window's size, unless this client only watches; then SIZE has the terminal's.
-    if (attachment.mode === Mode.Watch) sharedSize.sized(attachment.size);
+    if (attachment.mode === Mode.Watch) sharedSize.takeSize(attachment.size);
     else sharedSize.claim();
   }
   if (state === "over") {
@@ -187,7 +187,7 @@ function show(state: State, reason: string, isUnknown = false): void {
   showEnd(title, again ? t`${why} Enter opens the next one.` : why, mayReopen, `${path}/`);
 }
 
-function admitted(guestOf: Partial<Admitted>): void {
+function handleAdmission(guestOf: Partial<Admitted>): void {
   app = guestOf.app ?? "";
   attachment.terminal = guestOf.terminal ?? "";
   attachment.mode = guestOf.typing === true ? Mode.Mirror : Mode.Watch;
@@ -197,9 +197,9 @@ function admitted(guestOf: Partial<Admitted>): void {
 }
 
 const entry: Entry = guest
-  ? { what: "guest-ticket", body: makeGuestRequest(guest), admitted }
+  ? { what: "guest-ticket", body: makeGuestRequest(guest), handleAdmission }
   : { what: "ticket", body: { target: app } };
-const connection = new Connection(path, entry, attachment, { happened, state: show, signedOut: (why) => void signIn.ended(why) });
+const connection = new Connection(path, entry, attachment, { handleEvent, showState: show, handleSignOut: (why) => void signIn.handleEnd(why) });
 const people = new PeopleBar(settings, (frame) => connection.send(frame));
 const signIn = new SignIn(path, user, {
   pause: () => connection.pause(),
@@ -219,18 +219,18 @@ const foreground = new Foreground(() => {
  */
 const echo = new LocalEcho(term, settings, () => {
   const full = term.buffer.active.type === "alternate";
-  return !full || (!attachment.busy && term.modes.bracketedPasteMode);
+  return !full || (!attachment.hasForegroundJob && term.modes.bracketedPasteMode);
 });
 term.buffer.onBufferChange((buffer) => {
   // Which program draws is known with the next PONG.
-  attachment.busy ||= buffer.type === "alternate";
+  attachment.hasForegroundJob ||= buffer.type === "alternate";
   foreground.stir();
 });
 
 /** The timer that sends the window's new size to the terminal. */
 let resizing: number | undefined;
 
-function typed(data: Uint8Array): void {
+function sendInput(data: Uint8Array): void {
   if (ended && !guest && data.includes(ENTER)) return location.reload();
   // The terminal takes the size of the window whose user types.
   if (attachment.mode !== Mode.Watch && sharedSize.claim()) {
@@ -239,10 +239,10 @@ function typed(data: Uint8Array): void {
     connection.send({ kind: "resize", size: attachment.size });
   }
   attachment.type(data);
-  if (attachment.mode !== Mode.Watch) echo.typed(data, attachment.end);
+  if (attachment.mode !== Mode.Watch) echo.noteInput(data, attachment.end);
   connection.flush();
-  foreground.typed(data);
-  pictures?.typed();
+  foreground.noteInput(data);
+  pictures?.noteInput();
 }
 
 // Requests of programs to the page.
@@ -293,23 +293,23 @@ const openSearch = setUpSearch(term, screen, async () => {
 });
 /** Whether the user has chosen another page, and so means to leave this one. */
 let leaves = false;
-const goes = (): void => {
+const noteLeaving = (): void => {
   leaves = true;
 };
 const openPalette = setUpMenu(term, path, {
   find: openSearch,
   go: (page) => {
-    goes();
+    noteLeaving();
     location.assign(page);
   },
 });
-setUpTyping(term, screen, settings, { typed, openMenu: () => menu.open(), openPalette, openSearch, jump: markPrompts(term) });
+setUpTyping(term, screen, settings, { sendInput, openMenu: () => menu.open(), openPalette, openSearch, jump: markPrompts(term) });
 showAlerts(term, settings);
 swipe(term, screen, menu.still);
 setUpWindowKeys(term);
 const control = watchControl();
 if (!guest) {
-  showTabs(app, attachment.terminal, goes);
+  showTabs(app, attachment.terminal, noteLeaving);
   getElement("terminals").addEventListener("click", () => openTerminals(path, app, attachment.terminal));
   getElement("share").addEventListener("click", () => openShare(path, app, attachment.terminal, people));
   getElement("company").addEventListener("close", () => term.focus());
@@ -318,7 +318,7 @@ if (!guest) {
 addEventListener("beforeunload", (event) => {
   // The terminal lives on, but a user who holds Control or runs a job may have meant Ctrl-W for the program.
   const over = status.dataset.state === "over";
-  const isDoubtful = !leaves && (attachment.busy || control.held);
+  const isDoubtful = !leaves && (attachment.hasForegroundJob || control.held);
   if (isDoubtful && attachment.mode !== Mode.Watch && !over && !ownWindow()) event.preventDefault();
 });
 
@@ -347,7 +347,7 @@ async function begin(): Promise<void> {
   term.focus();
   if (!guest) {
     const { terminal } = attachment;
-    attachment.mode = watches(app, terminal) ? Mode.Watch : await chooseMode(path, app, terminal);
+    attachment.mode = isWatching(app, terminal) ? Mode.Watch : await chooseMode(path, app, terminal);
     if (attachment.mode === Mode.Watch) keepWatching(app, terminal, status, () => location.reload());
   }
   if (attachment.mode === Mode.Watch) mark("guest", t`Only watching`);

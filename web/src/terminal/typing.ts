@@ -11,7 +11,7 @@ import { t } from "../language";
 
 interface Typist {
   /** Called with bytes for the terminal. */
-  typed(data: Uint8Array): void;
+  sendInput(data: Uint8Array): void;
   openMenu(): void;
   openPalette(): void;
   openSearch(): void;
@@ -21,7 +21,7 @@ interface Typist {
 
 export function setUpTyping(term: Terminal, screen: HTMLElement, settings: Settings, typist: Typist): void {
   const utf8 = new TextEncoder();
-  const type = (text: string) => typist.typed(utf8.encode(text));
+  const type = (text: string) => typist.sendInput(utf8.encode(text));
   const bar = new KeyBar(term, type, (text) => void paste(text));
   const keyboard = new Keyboard(term);
 
@@ -34,8 +34,8 @@ export function setUpTyping(term: Terminal, screen: HTMLElement, settings: Setti
     term.focus();
   }
 
-  term.onData((text) => type(bar.meant(text)));
-  term.onBinary((text) => typist.typed(Uint8Array.from(text, (char) => char.charCodeAt(0))));
+  term.onData((text) => type(bar.applyHeld(text)));
+  term.onBinary((text) => typist.sendInput(Uint8Array.from(text, (char) => char.charCodeAt(0))));
 
   /** Send a key that the program wants encoded. Return whether it is left to xterm.js. */
   function encode(event: KeyboardEvent): boolean {

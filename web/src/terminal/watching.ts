@@ -31,7 +31,7 @@ export function wasHere(app: string, terminal: string): boolean {
 }
 
 /** Return whether this tab only watches a terminal. */
-export function watches(app: string, terminal: string): boolean {
+export function isWatching(app: string, terminal: string): boolean {
   return readStored("sessionStorage", key(app, terminal)) === WATCHES;
 }
 
