@@ -271,8 +271,8 @@ def main() -> None:
                         times[name] += measure(name, place, gateway, idp, part)
     lines = [
         *HEAD,
-        row("click on this machine → ssh goes on", times["click"], "ms", "p95 300"),
-        row("letters typed elsewhere → ssh goes on", times["type"], "ms", "p95 300"),
+        row("click on this machine → ssh continues", times["click"], "ms", "p95 300"),
+        row("letters typed elsewhere → ssh continues", times["type"], "ms", "p95 300"),
         row("letters typed → OpenSSH alone is in", times["alone"], "ms", "p95 300"),
         row("`ssh` to prompt, the provider knows the person", times["prompt"], "s", "1.0"),
         row(f"{CONCURRENT} ssh at once, one tab, all in", times["crowd"], "s", "3"),

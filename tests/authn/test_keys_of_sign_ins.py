@@ -263,7 +263,9 @@ async def test_nothing_new_is_opened_while_the_provider_has_not_answered_for_lon
         denial = await authenticator.authenticate(credential, HERE)
         assert isinstance(denial, Denial)
         assert "Company has not answered for 1 h" in denial.message
-        assert authenticator.check_still_valid(credential, identity) is None, "what is open goes on"
+        assert authenticator.check_still_valid(credential, identity) is None, (
+            "what is open continues"
+        )
         answered_at = 0.0  # the store knows of its end before the policy does
         assert isinstance(await authenticator.authenticate(credential, HERE), Denial)
     authenticator.stop_threads()

@@ -122,7 +122,7 @@ def test_a_provider_that_is_away_for_long_lets_its_sign_ins_open_nothing_new() -
     assert isinstance(identify(given, policy, NOW + 60, {"Company": 60.0}), Identity)
     denied = identify(given, policy, NOW + 61, {"Company": 60.0})
     assert isinstance(denied, Denial)
-    # No wrong credential: what is open goes on, and nobody is sent away to sign in there.
+    # No wrong credential: what is open continues, and nobody is sent away to sign in there.
     assert denied.reason is Reason.UPSTREAM_TIMEOUT
     assert "Company has not answered" in denied.message
     silent = replace(given, answered_at=None)

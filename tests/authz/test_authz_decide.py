@@ -83,7 +83,7 @@ def test_a_grant_lasts_no_longer_than_the_sign_in_that_it_is_for(
         Reason.NO_GRANT, "you signed out in this browser; sign in again to come back"
     )
     late = authorise(policy(GrantRule(1, "user:dev", "app01")), signed_in, APP01, sign_in_ends)
-    assert late == Denial(Reason.NO_GRANT, "your sign-in has expired; sign in again to go on")
+    assert late == Denial(Reason.NO_GRANT, "your sign-in has expired; sign in again to continue")
 
 
 @pytest.mark.parametrize("subject", ["user:dev", "group:crew"])

@@ -142,7 +142,7 @@ class AuditLedger:
         If the caller is cancelled, or the time runs out, while the event may already be written,
         the session is closed in the audit as `unreached`.
 
-        With `earlier`, that session goes on in this process. The endpoint that keeps it may be mistaken about
+        With `earlier`, that session continues in this process. Its endpoint may be mistaken about
         the id, so the login is denied (SESSION_OVER) unless the session has the same identity, target and
         access method.
         """
@@ -184,7 +184,7 @@ class AuditLedger:
         self._add(make_closed_event(opened, ended, self._instance, self._clock()))
 
     def release(self, opened: Opened, counts: Counts) -> None:
-        """Do nothing: the process in which the session goes on records that."""
+        """Do nothing: the process in which the session continues records that."""
 
     def note(self, opened: Opened, kind: EventKind, fields: EventFields) -> None:
         """Write soon what happened in a session. Any thread may call this; it never blocks."""

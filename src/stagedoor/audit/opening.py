@@ -33,11 +33,11 @@ class Opening:
     why_abandoned: str = ""
     """Why the login no longer waits for its answer; empty while it waits."""
     earlier: ResumedSession | None = None
-    """The session that goes on, None for a new one."""
+    """The session that continues, None for a new one."""
 
 
 def make_opening_events(openings: Iterable[Opening], instance: str, now: float) -> list[Event]:
-    """Return the events of sessions that open, then those of sessions that go on."""
+    """Return the events of sessions that open, then those of sessions that continue."""
     opened, resumed = [], []
     for opening in openings:
         if opening.earlier is None:

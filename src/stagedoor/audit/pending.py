@@ -171,7 +171,7 @@ class PendingEvents:
     def add_unreached(self, opening: Opening, now: float) -> bool:
         """Add the close of a session that was written, or may have been, but was never entered.
 
-        Return False for an earlier session, which goes on without the login.
+        Return False for an earlier session, which continues without the login.
         """
         opening.state = OpeningState.VOID
         if opening.earlier is not None:

@@ -29,7 +29,7 @@ def make_opened_event(opened: Opened, instance: str) -> Event:
 
 
 def make_resumed_event(opened: Opened, earlier: ResumedSession, instance: str, now: float) -> Event:
-    """Return the event of a session that goes on because its client came back or a worker adopted it."""
+    """Return the event of a session that continues because its client came back or a worker adopted it."""
     if not earlier.is_adopted:
         back: EventFields = {**_grant(opened.ready.grant), "away_s": round(earlier.away_s, 3)}
         return _session_event(EventKind.SESSION_RESUMED, opened, back, instance, now)

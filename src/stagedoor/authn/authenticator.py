@@ -139,7 +139,7 @@ class Authenticator:
         return restore_identity(packed, self._last_policy())
 
     def check_still_valid(self, credential: Credential, identity: Identity) -> Denial | None:
-        """Return why a session that `credential` opened must end now, or None if it may go on."""
+        """Return why a session that `credential` opened must end now, or None if it may continue."""
         policy = self._last_policy()
         if identity.name not in policy.users:
             return policy.deny_gone(Reason.NO_GRANT, identity.name)
@@ -159,7 +159,7 @@ class Authenticator:
                 Reason.NO_GRANT, f"key {credential.fingerprint} of {identity.name!r} was removed"
             )
         trust = self._trust()
-        # While the revocation list cannot be read, new logins are refused but sessions go on.
+        # While the revocation list cannot be read, new logins are refused but sessions continue.
         return None if isinstance(trust, Denial) else explain_revocation(credential, trust)
 
     def _judge_key(self, credential: KeyCredential, source: Source) -> Identity | Denial:
@@ -213,7 +213,7 @@ class Authenticator:
     async def _judge_password(self, check: CheckPassword, source: Source) -> Identity | Denial:
         now = self._now()
         bucket = make_key(check.name, source.address)
-        # Before the remembered passwords, so that a throttled attacker cannot go on guessing at those.
+        # Before the remembered passwords, so that a throttled attacker cannot continue to guess at those.
         wait_s = self._throttle.measure_block(bucket, now)
         if wait_s > 0:
             return _throttled(

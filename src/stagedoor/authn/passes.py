@@ -188,7 +188,7 @@ def _stale(shown: WebPass, now: float, stale_s: Mapping[str, float]) -> Denial |
     return Denial.with_fix(
         Reason.UPSTREAM_TIMEOUT,
         f"{provider} has not answered for {limit_s / HOUR_S:.3g} h, so nothing new is opened by its "
-        "sign-ins, and what is open goes on",
+        "sign-ins, and what is open continues",
         "sso.stale_s",
         "try again later, or sign in with a password or a token",
         retry_after_s=60,

@@ -134,7 +134,7 @@ def judge_again(policy: Policy, grant: Grant, now: float) -> Grant | Denial:
             return Denial(
                 Reason.NO_GRANT, "you may no longer type here; open the terminal again to watch"
             )
-        # The guest may type by now, but came to watch, and goes on watching.
+        # The guest may type by now, but came to watch, and continues watching.
         return replace(verdict, guest=guest)
     return verdict
 

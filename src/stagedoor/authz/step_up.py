@@ -1,7 +1,7 @@
 """The rules of step-up: which targets require a fresh proof of identity, and which proofs count. Pure.
 
 The proof belongs to a sign-in, and one proof suffices for everything that the sign-in opens within `fresh_s`.
-It is required at entry; an open session goes on when the proof is too old.
+It is required at entry; an open session continues when the proof is too old.
 """
 
 from dataclasses import dataclass

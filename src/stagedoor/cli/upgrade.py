@@ -34,7 +34,7 @@ def upgrade(installation: Installation, *, or_reload: bool, json_: bool) -> None
     """Hand the running gateway over to the installed program.
 
     Install the program first, newer or older. The gateway starts it beside itself, with the same command line
-    and sockets. Once its workers accept, it serves all new logins, and open sessions go on in the old
+    and sockets. Once its workers accept, it serves all new logins, and open sessions continue in the old
     program until they end, for seven days at most. If it does not start, nothing has changed.
     """
     text, name = read_settings(installation.settings_file)

@@ -63,7 +63,7 @@ class NetworkKey:
         """Cut the network, unless it is cut. Called in the event loop."""
         if not self._network.is_cut:
             self._network.cut()
-            self._report(f"the network is cut for {CUT_S:.0f} s; go on typing in ssh")
+            self._report(f"the network is cut for {CUT_S:.0f} s; keep typing in ssh")
             asyncio.get_running_loop().call_later(CUT_S, self._mend)
 
     def _mend(self) -> None:

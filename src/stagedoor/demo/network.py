@@ -67,7 +67,7 @@ class DemoNetwork:
                     threading.Thread(target=self._carry, args=ends, daemon=True).start()
 
     def _carry(self, source: socket.socket, sink: socket.socket) -> None:
-        """Carry one direction to its end, and then close both ends unless the other one still goes on."""
+        """Carry one direction to its end, and then close both ends unless the other one still continues."""
         try:
             while data := source.recv(_CHUNK):
                 sink.sendall(data)

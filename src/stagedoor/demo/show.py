@@ -159,7 +159,7 @@ async def _watch(service: AdminService, ended: asyncio.Task[None], news: list[St
     while not over:
         await asyncio.wait((ended,), timeout=POLL_S)
         # Read once more after the end, to show the sessions that ended with the gateway. The read is never
-        # cancelled, since its thread would go on in a folder that is being removed.
+        # cancelled, since its thread would continue in a folder that is being removed.
         over = ended.done()
         try:
             entries, records = await asyncio.to_thread(_read, service, after)

@@ -38,7 +38,7 @@ def list_suggestions(demo: DemoGateway, more: bool, *, reads_keys: bool = False)
         *(
             [
                 f"Press {mark_bold(CUT_KEY)} here to cut the network for {CUT_S:.0f} s, or "
-                f"{mark_bold(UPGRADE_KEY)} to upgrade the gateway: ssh goes on.",
+                f"{mark_bold(UPGRADE_KEY)} to upgrade the gateway: ssh continues.",
                 "",
             ]
             if reads_keys
@@ -86,7 +86,7 @@ def _more(demo: DemoGateway, config: str) -> list[str]:
         "",
         f"  {shlex.join(attach)}",
         "",
-        "or a task that goes on when its terminal is closed, and what became of it:",
+        "or a task that continues when its terminal is closed, and what became of it:",
         "",
         f"  ssh -F {jump} {sshconfig.JUMP_HOST} \"run --detach app01 -- 'sleep 5; env | grep APP'\"",
         f"  ssh -F {jump} {sshconfig.JUMP_HOST} run list",

@@ -77,7 +77,7 @@ def _detach_from_parent(path: Path, listening: int) -> None:
 
     Faults are written to a file beside the socket.
     """
-    # SIGPIPE ends `attach` together with its reader. The holder handles a lost link itself, and goes on.
+    # SIGPIPE ends `attach` together with its reader. The holder handles a lost link itself, and continues.
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     null = os.open(os.devnull, os.O_RDWR)

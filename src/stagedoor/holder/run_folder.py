@@ -145,7 +145,7 @@ class RunFolder:
 
 
 class LogWriter:
-    """The log that a holder writes. If the disk fails, the log has a gap, but the task goes on."""
+    """The log that a holder writes. If the disk fails, the log has a gap, but the task continues."""
 
     def __init__(self, folder: RunFolder, size: int = 0) -> None:
         """Create a writer that continues after `size` bytes."""

@@ -42,7 +42,7 @@ class _Event(msgspec.Struct):
 
 
 class _RestartError(Exception):
-    """The watch cannot go on from the known version, so a new list is needed.
+    """The watch cannot continue from the known version, so a new list is needed.
 
     `problem` is the reason; None if the version is merely too old (410 Gone).
     """

@@ -1,4 +1,4 @@
-"""Resumable CONNECT tunnels, whose sessions go on while the client is away.
+"""Resumable CONNECT tunnels, whose sessions continue while the client is away.
 
 The endpoint keeps the connection to the shell, and `ResumableConnection` gives the relay a stream to the
 endpoint in its place. The session stays open in the audit, and in the registry of the worker that holds it,
@@ -44,7 +44,7 @@ class SessionLink:
     """A worker's hold on a session that the endpoint keeps: `session.ports.Link`, `resume.control.Watcher`.
 
     Belongs to one event loop, except for the methods of `Link`, which any thread may call. A hold ends
-    exactly once: by `on_end` with the session's end, or by `on_release` if the session goes on elsewhere.
+    exactly once: by `on_end` with the session's end, or by `on_release` if the session continues elsewhere.
     """
 
     def __init__(self, wait_s: Callable[[Grant], float]) -> None:
@@ -95,7 +95,7 @@ class SessionLink:
             self._loop.call_soon_threadsafe(self._set_wait, grant)
 
     def request_end(self, end: End, detail: str = "") -> None:
-        """Ask the session to end. If only this gateway stops, the session goes on in another process."""
+        """Ask the session to end. If only this gateway stops, the session continues in another process."""
         with suppress(RuntimeError):  # the loop is closed, and everything with it
             self._loop.call_soon_threadsafe(self._close, end, detail)
 

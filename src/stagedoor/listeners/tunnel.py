@@ -161,7 +161,7 @@ class TunnelListener:
             except OSError:
                 if not resumes:
                     raise
-                early = b""  # The session goes on without its client, as after any other cut.
+                early = b""  # The session continues without its client, as after any other cut.
             if resumable is not None and resumes:
                 start = partial(self._relay.start, downstream.stream, entered.stream, early)
                 downstream.is_handed_over = True

@@ -307,7 +307,7 @@ class Policy:
             )
         ends_at = self.end_of(sign_in)
         if ends_at <= now:
-            return "your sign-in has expired; sign in again to go on"
+            return "your sign-in has expired; sign in again to continue"
         if ends_at <= self.sign_ins_end.get(user, now):
             return "so many later sign-ins of yours were ended that this one is too; sign in again"
         return None

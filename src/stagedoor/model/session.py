@@ -100,7 +100,7 @@ NOTHING_MOVED = Counts()
 class Opened(Struct, frozen=True):
     """A session that the audit durably records. Made by `audit` only.
 
-    `before` are the bytes of a session that goes on over another connection.
+    `before` are the bytes of a session that continues over another connection.
     """
 
     id: str
@@ -112,7 +112,7 @@ class Opened(Struct, frozen=True):
 
 
 class ResumedSession(Struct, frozen=True):
-    """A session that goes on, with its id and the bytes that it has moved (None: see the store).
+    """A session that continues, with its id and the bytes that it has moved (None: see the store).
 
     Its client has come back after `away_s` seconds, or is away and another worker adopts the session
     (`is_adopted`).

@@ -71,7 +71,7 @@ class Splice:
     def _splice(self, direction: Direction) -> int | None:
         """Return the number of bytes moved; -1 if the source is empty or the sink blocks; None at the end."""
         pipe = self.pipes.take()
-        if pipe is None:  # all are in use: go on by copying
+        if pipe is None:  # all are in use: continue by copying
             direction.is_bulk = False
             return 0
         try:

@@ -235,7 +235,7 @@ class Worker:
                     with suppress(StoreError):
                         await asyncio.to_thread(self._gateway.write_counts)
                 self._measure()
-            except Exception as error:  # grants must go on expiring, whatever fails in one tick
+            except Exception as error:  # grants must continue to expire, whatever fails in one tick
                 self._on_fault(loop, {"message": "a tick failed", "exception": error})
 
     def _measure(self) -> None:

@@ -23,7 +23,7 @@ def make_ended_line(opened: Opened, ended: Ended, now: float) -> LogLine:
 
 
 def make_resumed_line(opened: Opened, earlier: ResumedSession) -> LogLine:
-    """Return the line for a session that goes on because its client came back or a worker adopted it."""
+    """Return the line for a session that continues because its client came back or a worker adopted it."""
     line = _session_line(opened, "adopted" if earlier.is_adopted else "resumed")
     return {**line, "away_s": round(earlier.away_s, 3)}
 

@@ -20,7 +20,7 @@ SHOWN_STEPS = PERSON_STEPS | {ACCESS_GRANTED}
 """The steps that are shown at once, also by scp and rsync."""
 
 Look = Callable[[], Grant | Denial | ProgressStep]
-"""Returns the result of the wait by the policy in memory, or the step to show while it goes on."""
+"""Returns the result of the wait by the policy in memory, or the step to show while it continues."""
 
 
 async def wait_for_person(

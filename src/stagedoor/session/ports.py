@@ -124,7 +124,7 @@ class Ledger(Protocol):
         ...
 
     def release(self, opened: Opened, counts: Counts) -> None:
-        """Note that a session continues elsewhere, where the audit of it goes on."""
+        """Note that a session continues elsewhere, where the audit of it continues."""
         ...
 
     def close_session(self, opened: Opened, ended: Ended) -> None:

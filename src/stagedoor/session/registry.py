@@ -88,7 +88,7 @@ class Registry:
             link.request_end(*removal)
 
     def unregister(self, opened: Opened) -> None:
-        """Remove the connection of a session that has ended or goes on over another connection."""
+        """Remove the connection of a session that has ended or continues over another connection."""
         with self._lock:
             left = [entry for entry in self._list_entries(opened.id) if entry.opened is not opened]
             for entry, earlier in zip(left, [*left[1:], None], strict=False):

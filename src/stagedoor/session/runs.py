@@ -78,7 +78,7 @@ class RunService(RunReader):
         The client chooses `run_id`, so that a repeated request returns the run that the first one started.
 
         `progress` shows a terminal's user how to ask for access, or how to give a fresh proof of presence if
-        the app requires one. A run that has begun to start goes on if this call is cancelled.
+        the app requires one. A run that has begun to start continues if this call is cancelled.
 
         A run that takes its input as a whole is returned while it waits for the input; `RunInputs.end` starts
         it.

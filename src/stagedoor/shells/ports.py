@@ -38,7 +38,7 @@ class Shells(Protocol):
         """Return the shell once its sshd answers, after starting it if necessary.
 
         A failure is a `Denial` (`SHELL_UNAVAILABLE`) with the step that failed and the reason. The caller
-        limits the time by cancelling `ensure`; the start then goes on.
+        limits the time by cancelling `ensure`; the start then continues.
         """
         ...
 

@@ -25,7 +25,7 @@ class Starts:
     async def join(self, target: Target, begin: Begin, progress: Progress) -> Shell | Denial:
         """Wait for the start of `target` that is under way; if there is none, run `begin`.
 
-        If a caller is cancelled, the start goes on for other and later callers.
+        If a caller is cancelled, the start continues for other and later callers.
         """
         start = self._starts.get(target)
         if start is None:

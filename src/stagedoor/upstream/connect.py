@@ -22,7 +22,7 @@ DIAL_TIMEOUT_S = 5.0
 """The time limit for the TCP connection to a shell: shorter than clients wait, and ample for a cluster's
 network."""
 ENDPOINT_TIMEOUT_S = 1.0
-"""Short, because a login waits for it and can go on without it, and the shell's sshd has just answered."""
+"""Short, because a login waits for it and can continue without it, and the shell's sshd has just answered."""
 Resolve = Callable[[str], Awaitable[tuple[Address, ...]]]
 """Returns the addresses of a host name (`net.resolve.Resolver.resolve`). Raises OSError if it has none."""
 Dial = Callable[[tuple[Address, ...], int, float], Awaitable[Stream]]

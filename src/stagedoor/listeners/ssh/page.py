@@ -251,7 +251,7 @@ class PageSession(asyncssh.SSHServerSession[bytes]):
         return True
 
     def pause_writing(self) -> None:
-        """Hold a run's output back until the client has read some. The run's task goes on meanwhile."""
+        """Hold a run's output back until the client has read some. The run's task continues meanwhile."""
         if self._runs is not None:
             self._runs.has_room.clear()
 

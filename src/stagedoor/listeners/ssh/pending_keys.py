@@ -30,7 +30,7 @@ CROWDED_OUT = (
 _SIGN_IN = "Sign in first: run ssh once without BatchMode, or: stagedoor login\r\n"
 NEW_KEY = f"stagedoor: this key is new here. {_SIGN_IN}"
 SIGN_IN_OVER = f"stagedoor: the sign-in of this key is over. {_SIGN_IN}"
-"""Shown whenever a key is held, because the gateway cannot know whether ssh goes on or exits (BatchMode)."""
+"""Shown whenever a key is held: the gateway cannot know whether ssh continues or exits (BatchMode)."""
 Cancel = Callable[[], None]
 """Ends the connection of a waiting login."""
 

@@ -129,8 +129,8 @@ class RunChannel:
         self._runs.keep_task(self.input.run(run))
         if not as_json:
             self._say(
-                f"stagedoor: run {run.id} of {run.target.login_name}; if the connection is lost it goes on: "
-                f"run attach {run.id}, run cancel {run.id}"
+                f"stagedoor: run {run.id} of {run.target.login_name}; "
+                f"if the connection is lost it continues: run attach {run.id}, run cancel {run.id}"
             )
             if self._is_terminal:
                 self._say(

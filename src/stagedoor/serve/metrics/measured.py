@@ -68,7 +68,7 @@ class MetricsLedger:
         return opened
 
     def release(self, opened: Opened, counts: Counts) -> None:
-        """Count the last bytes here of a session that goes on in another process."""
+        """Count the last bytes here of a session that continues in another process."""
         self._ledger.release(opened, counts)
         with self._lock:
             self._open[opened.access_method] -= 1

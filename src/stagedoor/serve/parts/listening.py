@@ -67,7 +67,7 @@ class ListeningSockets:
             self._acceptors.append(Acceptor(sock, answer, partial(_log_pause, kind)))
 
     def stop_accepting(self) -> None:
-        """Stop accepting. Accepted connections go on."""
+        """Stop accepting. Accepted connections continue."""
         for acceptor in self._acceptors:
             acceptor.stop_accepting()
 

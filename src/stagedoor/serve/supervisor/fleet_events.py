@@ -51,7 +51,7 @@ class Exited:
 
 @dataclass(frozen=True, slots=True)
 class Retire:
-    """The hand-over to another supervisor: no worker accepts or is started from now on, and sessions go on.
+    """The hand-over to another supervisor: no worker accepts or starts from now on, and sessions continue.
 
     `keeps_connections` is as in `Launch`.
     """

@@ -178,7 +178,7 @@ class HandoverChannel:
     async def pass_on(self) -> bytes:
         """Close this process's copy of the socket, and return the bytes that were read but not yet received.
 
-        The stream goes on in the process that inherited the socket. `receive` returns None from now on.
+        The stream continues in the process that inherited the socket. `receive` returns None from now on.
         """
         self._reader.feed_eof()
         unread = await self._reader.read()  # does not wait, so nothing is read meanwhile

@@ -108,7 +108,7 @@ class SideServices:
         self._controller = ControllerProcess()
 
     async def begin(self, checked: VerifiedSettings) -> None:
-        """Begin all of them. If the address for health is taken, log this and go on without it."""
+        """Begin all of them. If the address for health is taken, log this and continue without it."""
         try:
             await self.health.listen(checked.settings.health)
         except StagedoorError as error:

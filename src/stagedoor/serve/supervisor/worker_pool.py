@@ -89,7 +89,7 @@ class WorkerPool:
             raise
 
     def retire(self, forward: Forward, *, keeps_connections: bool) -> None:
-        """Stop accepting, but let sessions go on. `forward` takes all metrics from now on.
+        """Stop accepting, but let sessions continue. `forward` takes all metrics from now on.
 
         With `keeps_connections`, SSH clients may still open channels on their connections.
         """

@@ -87,7 +87,7 @@ class Sshd:
     async def run_until_stopped(self, life_sign: int) -> None:
         """Serve until the shell has been idle for long enough, or until SIGTERM or SIGHUP.
 
-        After SIGTERM open sessions have the grace from the order. After SIGHUP they may go on.
+        After SIGTERM open sessions have the grace from the order. After SIGHUP they may continue.
         """
         loop = asyncio.get_running_loop()
         grace: asyncio.Future[float | None] = loop.create_future()

@@ -26,7 +26,7 @@ _LOOK_S = 0.1
 
 IDLE_IN_TRANSACTION_S = 5
 """Transactions that write run one by one. If a gateway stops in the middle of one, for example because its
-machine is paused, the server ends the transaction after this time, so that others can go on."""
+machine is paused, the server ends the transaction after this time, so that others can continue."""
 
 _DEFAULTS: Mapping[str, str] = {
     "connect_timeout": str(CONNECT_TIMEOUT_S),

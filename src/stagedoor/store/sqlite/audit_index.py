@@ -114,7 +114,7 @@ class AuditIndex:
         self._raw.close()
 
     def restart_after(self, seq: int) -> None:
-        """Forget all words, to go on with the events after `seq`. Raises StoreError."""
+        """Forget all words, to continue with the events after `seq`. Raises StoreError."""
         self.drop_before(1 << 62)
         with _explained(None), self._raw:
             self._raw.execute("DELETE FROM hours")

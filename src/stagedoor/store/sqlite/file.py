@@ -65,7 +65,7 @@ class SqliteFile:
         self._inode = (opened.st_dev, opened.st_ino)
 
     def check_in_place(self) -> None:
-        """Raise StoreError if the file was deleted or replaced. SQLite would go on writing to the old one."""
+        """Raise StoreError if the file was deleted or replaced. SQLite would still write to the old one."""
         try:
             current = self._path.stat()
         except OSError as error:

@@ -62,7 +62,7 @@ class Reserve:
             self._move_to_log()
 
     def _move_to_log(self) -> None:
-        # Without delay, since others may go on filling the disk. SQLite accepts zeros after the last frame
+        # Without delay, since others may continue to fill the disk. SQLite accepts zeros after the last frame
         # (https://www.sqlite.org/fileformat2.html#walformat), because a log that was reset has them too.
         with (
             open(self._file, "r+b", opener=_no_link) as reserve,

@@ -1,1 +1,1 @@
-"""Direct login: SSH ends at the gateway, and a second SSH connection goes on to the shell."""
+"""Direct login: SSH ends at the gateway, and a second SSH connection leads to the shell."""

@@ -1,4 +1,4 @@
-"""Direct login: SSH ends at the gateway, and a second SSH connection goes on to the shell.
+"""Direct login: SSH ends at the gateway, and a second SSH connection leads to the shell.
 
 It is for tools that do not support jumps: `ssh app01@gateway`. The gateway sees what the channels carry,
 which makes recordings possible; a jump is encrypted from end to end.

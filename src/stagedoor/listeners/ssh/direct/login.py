@@ -255,7 +255,7 @@ class DirectLogin:
     # A session, until its end.
 
     def _on_permissions(self, current: Permissions) -> list[effects.Effect]:
-        """Stop forwards and the agent if they are no longer granted. Programs go on."""
+        """Stop forwards and the agent if they are no longer granted. Programs continue."""
         allowed = self._granted & current
         lost, self._allowed = self._allowed - allowed, allowed
         actions: list[effects.Effect] = []

@@ -40,7 +40,7 @@ class SessionLeases:
             self._loop.call_soon_threadsafe(self._count, target, by)
 
     async def keep(self, environment: Environment, app: str) -> None:
-        """Renew the lease of a running shell. If the cluster does not answer, the login still goes on."""
+        """Renew the lease of a running shell. If the cluster does not answer, the login still continues."""
         with suppress(ClusterError, TimeoutError):
             async with asyncio.timeout(REQUEST_S):
                 await environment.leases.keep(app)

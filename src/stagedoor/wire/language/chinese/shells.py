@@ -324,7 +324,7 @@ SHELLS = {
     "run {0} has ended already": "运行 {0} 已经结束",
     "run {0} is being cancelled": "正在取消运行 {0}",
     "a run has no terminal; the app's shell has one: ssh {0}@GATEWAY": "运行没有终端，应用的 shell 才有：ssh {0}@GATEWAY",
-    "run {0} of {1}; if the connection is lost it goes on: run attach {2}, run cancel {3}": "{1} 的运行 {0}；连接断开后仍会继续：run attach {2}，run cancel {3}",
+    "run {0} of {1}; if the connection is lost it continues: run attach {2}, run cancel {3}": "{1} 的运行 {0}；连接断开后仍会继续：run attach {2}，run cancel {3}",
     "{0} bytes of output are left out here; the log no longer has them": "此处省略了 {0} 字节的输出；日志中已没有这一部分",
     "There is no run that you may see.": "没有你可以查看的运行。",
     "what to do": "要做什么",
