@@ -44,7 +44,11 @@ class StoredRunRecords:
             now = self._now()
             recording = make_session_id(now) if is_recorded else None
             run = runs.add_run(
-                *(transaction, run_id, order, starter, now),
+                transaction,
+                run_id,
+                order,
+                starter,
+                now,
                 awaits_input=awaits_input,
                 recording=recording,
             )

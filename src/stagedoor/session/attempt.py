@@ -30,8 +30,16 @@ class LoginAttempt:
     """
 
     __slots__ = (
-        *("context", "identity", "origin", "outcome", "session", "target"),
-        *("_began", "_now", "_on_trace", "_steps"),
+        "_began",
+        "_now",
+        "_on_trace",
+        "_steps",
+        "context",
+        "identity",
+        "origin",
+        "outcome",
+        "session",
+        "target",
     )
 
     def __init__(

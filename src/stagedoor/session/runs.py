@@ -87,7 +87,10 @@ class RunService(RunReader):
         if why is not None:
             return self._flow.deny(Denial(Reason.BAD_REQUEST, why), origin, identity, order.target)
         grant = await self._flow.admit(
-            *(identity, order.target, origin.source, progress),
+            identity,
+            order.target,
+            origin.source,
+            progress,
             needs=Permission.RUN,
             may_wait=True,
             is_page=origin.access_method is AccessMethod.WEB,

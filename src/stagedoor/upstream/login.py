@@ -198,8 +198,8 @@ class GatewayLogin:
             case asyncssh.PermissionDenied():
                 return _refuse(
                     f"the shell {name} does not accept the gateway's certificate for {identity.name!r}",
-                    "its sshd must trust the gateway's user CA (TrustedUserCAKeys) and let that "
-                    "principal in",
+                    "its sshd must trust the gateway's user CA (TrustedUserCAKeys) and accept that "
+                    "principal",
                 )
             case TimeoutError():
                 return _refuse(

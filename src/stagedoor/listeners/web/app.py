@@ -90,12 +90,14 @@ class WebApp:
         self._passes = passes = services.passes
         refuse = partial(answer_refusal, logins=services.logins.logins.is_possible)
         posts = PostRoutes(guard, self._identify, refuse)
-        shown = (
+        pages = Pages(
+            guard,
+            passes,
             services.recordings.has_any,
             services.requests.offers.count_to_decide,
             services.runs.has_any,
+            services.console,
         )
-        pages = Pages(guard, passes, *shown, services.console)
         terminal_pages = TerminalPages(guard, pages)
         guests = Guests(posts, passes, access.presence, pages, terminal_pages)
         self._endpoint = TerminalEndpoint(posts, passes, access, guests)

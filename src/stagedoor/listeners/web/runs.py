@@ -111,7 +111,10 @@ class Runs:
         target, steps = order.target, list[ProgressStep]()
         wait_s = WAIT_S if body["waits"] is True else 0.0
         grant = await self._flow.admit(
-            *(identity, target, source, steps.append),
+            identity,
+            target,
+            source,
+            steps.append,
             needs=Permission.RUN,
             may_wait=True,
             wait_s=wait_s,

@@ -134,8 +134,8 @@ def build_endpoints(
     away_s, idle_s = settings.tunnel.resume_s, settings.relay.idle_timeout_s
     in_shells = None
     if settings.kubernetes.is_used or any(shell.resume_port for shell in settings.shells.static):
-        login = build_upstream(settings, note)
-        dials = connector.connect, connector.connect_endpoint
-        in_shells = ShellEndpoints(login, *dials, idle_s)
+        in_shells = ShellEndpoints(
+            build_upstream(settings, note), connector.connect, connector.connect_endpoint, idle_s
+        )
     local = EndpointControl(resume_folder(settings), away_s, idle_s)
     return ResumeEndpoints(local, pack_identity, in_shells)

@@ -79,7 +79,10 @@ class TerminalEndpoint:
         # A program shows its user the steps, then repeats the request to wait for a person.
         wait_s = WAIT_S if body.get("waits") is True else 0.0
         grant = await self._flow.admit(
-            *(identity, target, source, steps.append if is_program else None),
+            identity,
+            target,
+            source,
+            steps.append if is_program else None,
             may_wait=True,
             wait_s=wait_s,
             ask_reason=answer_with_reason(read_string(body, "reason")),
