@@ -116,12 +116,12 @@ def test_a_shell_that_does_not_read_is_not_sent_more_whatever_its_window() -> No
             (end,) = ends
             end._transport.pause_reading()
             pouring = asyncio.create_task(pour(process))
-            assert connection._wire is not None
+            assert connection._tcp is not None
             await until(lambda: connection._holds)
             for _ in range(50):
                 await asyncio.sleep(0)
             assert not pouring.done()
-            assert connection._wire.get_write_buffer_size() < 2 * CONGESTED_BYTES
+            assert connection._tcp.get_write_buffer_size() < 2 * CONGESTED_BYTES
             end._transport.resume_reading()
             expected = await pouring
             assert (await process.stdout.read()).decode() == expected

@@ -101,7 +101,7 @@ class ShellConnection(asyncssh.SSHClientConnection):
         super().__init__(asyncio.get_running_loop(), options, wait="auth")
         self._socket = sock
         self._chatter = MessageRateLimit(self._loop.time())
-        self._wire: asyncio.Transport | None = None
+        self._tcp: asyncio.Transport | None = None
         self._holds: set[str] = set()
         """The current reasons to send no data."""
         self._withheld: dict[Any, int] = {}
@@ -137,9 +137,9 @@ class ShellConnection(asyncssh.SSHClientConnection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport, and bound what it buffers."""
-        self._wire = cast(asyncio.Transport, transport)
-        self._wire.set_write_buffer_limits(CONGESTED_BYTES)
-        self._wire.max_size = READ_BYTES  # type: ignore[attr-defined]  # asyncio's own, of its sockets
+        self._tcp = cast(asyncio.Transport, transport)
+        self._tcp.set_write_buffer_limits(CONGESTED_BYTES)
+        self._tcp.max_size = READ_BYTES  # type: ignore[attr-defined]  # asyncio's own, of its sockets
         super().connection_made(transport)
 
     def data_received(self, data: bytes, datatype: Any = None) -> None:
@@ -161,28 +161,33 @@ class ShellConnection(asyncssh.SSHClientConnection):
         self, pkttype: int, seq: int, _task: Any = None, is_async: bool = False
     ) -> None:
         """Check each message. asyncssh ends the connection if this raises."""
-        why = self._misbehaved(pkttype)
-        if why is None:
+        breach = self._find_breach(pkttype)
+        if breach is None:
+            self._bound_channels(pkttype)
             super()._finish_recv_packet(pkttype, seq, _task, is_async)
         elif is_async:
-            self._force_close(ProtocolError(why))
+            self._force_close(ProtocolError(breach))
         else:
-            raise ProtocolError(why)
+            raise ProtocolError(breach)
 
-    def _misbehaved(self, kind: int) -> str | None:
+    def _find_breach(self, kind: int) -> str | None:
+        """Count a message, and return how the shell breaks the limits, or None."""
         if not self._chatter.count_message(kind, self._loop.time()):
             return "it sends requests and other messages without end, and no data"
         if len(self._channels) > CHANNELS:
             return f"it opened more than {CHANNELS} channels"
         if len(self._deferred_packets) > DEFERRED:
             return "it began a key exchange, and asks for answers instead of ending it"
-        if self._wire is not None and self._wire.get_write_buffer_size() > UNREAD_BYTES:
+        if self._tcp is not None and self._tcp.get_write_buffer_size() > UNREAD_BYTES:
             return f"it asks for answers, and does not read them ({UNREAD_BYTES // MIB} MiB wait)"
+        return None
+
+    def _bound_channels(self, kind: int) -> None:
+        """Bound what the channels keep and send, after a message of this kind was processed."""
         if kind in (_DATA, _EXTENDED_DATA):
             self._join_pieces()
         elif kind in _WINDOWS and self._holds:
             self._withhold()
-        return None
 
     def _join_pieces(self) -> None:
         """Join the pieces of data that wait for their reader, since asyncssh keeps each."""

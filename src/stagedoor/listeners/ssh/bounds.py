@@ -95,7 +95,7 @@ class BoundedConnection(PacketConnection):
 
     def __init__(self, options: asyncssh.SSHServerConnectionOptions, buffer: memoryview) -> None:
         super().__init__(options, buffer)
-        self._wire: asyncio.Transport | None = None
+        self._tcp: asyncio.Transport | None = None
         self.is_leaving = False
         """Whether the gateway is closing the connection."""
         self._aborted = False
@@ -132,8 +132,8 @@ class BoundedConnection(PacketConnection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin on `transport`, unless the connection has already been aborted."""
-        self._wire = cast(asyncio.Transport, transport)
-        self._wire.set_write_buffer_limits(CONGESTED_BYTES)
+        self._tcp = cast(asyncio.Transport, transport)
+        self._tcp.set_write_buffer_limits(CONGESTED_BYTES)
         super().connection_made(transport)
         if self._aborted:
             self.abort()
@@ -165,8 +165,8 @@ class BoundedConnection(PacketConnection):
         """Abort if the client sends too much before the login. Pause reading if it does not read."""
         if not self._auth_complete and len(self._inpbuf) > UNREAD_BEFORE_LOGIN:
             self.abort()
-        elif self._wire is not None and self._wire.get_write_buffer_size() > UNSENT_BYTES:
-            self._wire.pause_reading()
+        elif self._tcp is not None and self._tcp.get_write_buffer_size() > UNSENT_BYTES:
+            self._tcp.pause_reading()
 
     def _finish_recv_packet(
         self, pkttype: int, seq: int, _task: Any = None, is_async: bool = False

@@ -42,8 +42,8 @@ class ClientConnection(BoundedConnection):
 
     def resume_writing(self) -> None:
         """Read from the client again, and report that it keeps up."""
-        if self._wire is not None and not self._wire.is_closing():
-            self._wire.resume_reading()
+        if self._tcp is not None and not self._tcp.is_closing():
+            self._tcp.resume_reading()
         self.is_congested = False
         self.router.update_relays()
 
