@@ -1,6 +1,7 @@
 """A shell that we started may have moved since: it is looked for again, while there is time."""
 
 import asyncio
+import re
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
@@ -22,19 +23,28 @@ NEW = Shell(APP01, "10.0.0.2", 2222, started_by_us=True)
 
 @dataclass
 class Pods:
-    """Only `alive` answers; `now` is where the shell is, looked up after so many look-ups."""
+    """Pods of which only those in `alive` answer. `found` are the results of look-ups; the last one repeats.
+
+    A dial to any other pod raises `error`, or waits for its whole time if `is_silent`.
+    """
 
     alive: set[str]
     found: list[Shell | None]
     error: type[OSError] = ConnectionRefusedError
+    is_silent: bool = False
     dialled: list[str] = field(default_factory=list)
+    timeouts: list[float] = field(default_factory=list)
 
     async def resolve(self, host: str) -> tuple[Address, ...]:
         raise AssertionError("an address needs no look-up")
 
     async def dial(self, addresses: tuple[Address, ...], port: int, timeout_s: float) -> Upstream:
         self.dialled += [str(address) for address in addresses]
+        self.timeouts.append(timeout_s)
         if str(addresses[0]) not in self.alive:
+            if self.is_silent:
+                await asyncio.sleep(timeout_s)
+                raise TimeoutError
             raise self.error
         return Upstream(Script())
 
@@ -57,6 +67,34 @@ async def test_a_pod_that_was_replaced_is_found_at_its_new_address() -> None:
         reached = await pods.connector(60).connect(ready(OLD))
     assert isinstance(reached, Upstream)
     assert pods.dialled == ["10.0.0.1", "10.0.0.1", "10.0.0.1", "10.0.0.2"]
+
+
+async def test_a_silent_pod_is_left_early_for_its_successor() -> None:
+    """A login must not wait two seconds for a pod that was stopped when another one is ready."""
+    pods = Pods({"10.0.0.2"}, [OLD, NEW], is_silent=True)
+    async with asyncio.timeout(60):
+        reached = await pods.connector(60).connect(ready(OLD))
+    assert isinstance(reached, Upstream)
+    assert pods.dialled == ["10.0.0.1", "10.0.0.1", "10.0.0.2"]
+    assert pods.timeouts[:2] == [connect.FIRST_TRY_S, 2 * connect.FIRST_TRY_S], (
+        "a shell behind a slow network needs more time"
+    )
+
+
+async def test_a_refusal_names_the_time_that_was_spent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connect, "ENDPOINT_TIMEOUT_S", 0.2)
+    pods = Pods(set(), [OLD], is_silent=True)
+    static = Shell(APP01, "10.0.0.1", 2222, started_by_us=True, resume_port=2223)
+    assert 0.2 <= waited_s(await pods.connector(60).connect_endpoint(static)) < 30
+    assert 0.9 <= waited_s(await pods.connector(0.9).connect(ready(OLD))) < 30, "with all its tries"
+    assert len(pods.timeouts) > 2
+
+
+def waited_s(denial: object) -> float:
+    assert isinstance(denial, Denial)
+    words = re.fullmatch(r"the shell app01-ssh did not answer within ([\d.]+) s", denial.message)
+    assert words is not None, denial.message
+    return float(words[1])
 
 
 async def test_when_time_is_up_the_last_failure_is_given() -> None:

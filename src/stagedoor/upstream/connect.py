@@ -23,6 +23,9 @@ DIAL_TIMEOUT_S = 5.0
 network."""
 ENDPOINT_TIMEOUT_S = 1.0
 """Short, because a login waits for it and can continue without it, and the shell's sshd has just answered."""
+FIRST_TRY_S = 0.5
+"""The time for the first try of a shell that the gateway started, which may have moved; each further try gets
+twice the time of the one before. In between, the gateway looks up the shell's address."""
 Resolve = Callable[[str], Awaitable[tuple[Address, ...]]]
 """Returns the addresses of a host name (`net.resolve.Resolver.resolve`). Raises OSError if it has none."""
 Dial = Callable[[tuple[Address, ...], int, float], Awaitable[Stream]]
@@ -77,12 +80,16 @@ class TcpConnector:
         """Connect to the shell's sshd within `dial_timeout_s`, or return why it could not be reached."""
         shell = ready.shell
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self.dial_timeout_s
+        began = loop.time()
+        deadline = began + self.dial_timeout_s
+        find = self.find if shell.started_by_us else None
+        try_s = FIRST_TRY_S if find is not None else self.dial_timeout_s
         while True:
-            reached = await self._try(shell, deadline - loop.time())
+            reached = await self._try(shell, min(try_s, deadline - loop.time()), began)
             self._probes[shell.target] = (loop.time(), not isinstance(reached, Denial))
-            if not isinstance(reached, Denial) or not shell.started_by_us or self.find is None:
+            if not isinstance(reached, Denial) or find is None:
                 return reached
+            try_s *= 2
             if reached.reason is Reason.ADDRESS_NOT_ALLOWED:
                 return reached
             await asyncio.sleep(RETRY_PAUSE_S)
@@ -91,7 +98,7 @@ class TcpConnector:
                 return reached
             try:
                 async with asyncio.timeout(left_s):
-                    shell = await self.find(shell.target) or shell
+                    shell = await find(shell.target) or shell
             except TimeoutError:
                 return reached
 
@@ -100,7 +107,12 @@ class TcpConnector:
         assert shell.resume_port is not None, "only a shell with an endpoint is asked for it"
         return await self._try(replace(shell, port=shell.resume_port), ENDPOINT_TIMEOUT_S)
 
-    async def _try(self, shell: Shell, timeout_s: float) -> Stream | Denial:
+    async def _try(
+        self, shell: Shell, timeout_s: float, began: float | None = None
+    ) -> Stream | Denial:
+        """Dial for up to `timeout_s` seconds. A timeout names the time since `began`, by default now."""
+        loop = asyncio.get_running_loop()
+        began = loop.time() if began is None else began
         try:
             addresses = (
                 (ip_address(shell.host),) if shell.started_by_us else await self.resolve(shell.host)
@@ -129,7 +141,8 @@ class TcpConnector:
         except TimeoutError:
             return Denial(
                 Reason.UPSTREAM_TIMEOUT,
-                f"the shell {shell.target.shell_name} did not answer within {self.dial_timeout_s:g} s",
+                f"the shell {shell.target.shell_name} did not answer within "
+                f"{round(loop.time() - began, 1):g} s",
             )
         except OSError as error:
             return Denial(
