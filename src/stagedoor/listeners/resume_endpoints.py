@@ -12,7 +12,7 @@ from stagedoor.net.tcp import TcpStream
 from stagedoor.relay.ports import Stream
 from stagedoor.resume.control import EndpointControl
 from stagedoor.resume.requests import SessionRequest, StreamTicket, Watcher
-from stagedoor.upstream.shell_endpoint import Dial, ShellEndpoints
+from stagedoor.upstream.shell_endpoint import DialShell, ShellEndpoints
 from stagedoor.wire.http.connect import ResumeRequest
 
 
@@ -45,7 +45,7 @@ class ResumeEndpoints:
         return ticket if isinstance(ticket, StreamTicket) or unavailable is None else unavailable
 
     async def open(
-        self, opened: Opened, dial: Dial, request: ResumeRequest, watcher: Watcher
+        self, opened: Opened, dial: DialShell, request: ResumeRequest, watcher: Watcher
     ) -> StreamTicket | Stream | Denial:
         """Open a session. Return a stream to the shell if only a plain tunnel is possible.
 

@@ -33,7 +33,7 @@ from stagedoor.resume.requests import Control, Orphan, StreamTicket
 from stagedoor.session.entered import Entered
 from stagedoor.session.flow import NOT_NOW, Flow
 from stagedoor.tasks import Tasks
-from stagedoor.upstream.shell_endpoint import Dial
+from stagedoor.upstream.shell_endpoint import DialShell
 from stagedoor.wire.http.connect import ResumeRequest
 from stagedoor.wire.target import parse_target
 
@@ -172,7 +172,7 @@ class ResumableConnection(SessionLink):
         self.set_session(ticket.control, ticket.number)
         return ticket.earlier
 
-    async def connect(self, opened: Opened, dial: Dial) -> Stream | Denial:
+    async def connect(self, opened: Opened, dial: DialShell) -> Stream | Denial:
         """Return a stream to the endpoint, or as a plain tunnel to the shell, or why there is none."""
         ticket = self._ticket
         if ticket is None:

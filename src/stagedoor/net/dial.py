@@ -20,7 +20,7 @@ _ELSEWHERE = {4: "192.0.2.1", 6: "2001:db8::1"}
 
 
 class Dialer:
-    """The implementation of `upstream.connect.Dial`."""
+    """The implementation of `upstream.connect.DialAddresses`."""
 
     async def dial(self, addresses: tuple[Address, ...], port: int, timeout_s: float) -> TcpStream:
         """Return a stream to the first address that answers. See `connect_to_first`."""

@@ -28,7 +28,7 @@ FIRST_TRY_S = 0.5
 twice the time of the one before. In between, the gateway looks up the shell's address."""
 Resolve = Callable[[str], Awaitable[tuple[Address, ...]]]
 """Returns the addresses of a host name (`net.resolve.Resolver.resolve`). Raises OSError if it has none."""
-Dial = Callable[[tuple[Address, ...], int, float], Awaitable[Stream]]
+DialAddresses = Callable[[tuple[Address, ...], int, float], Awaitable[Stream]]
 """Connects to a port of the first address that answers, within a number of seconds (`net.dial.Dialer.dial`).
 
 Raises TimeoutError or another OSError if none does.
@@ -48,7 +48,7 @@ class TcpConnector:
     """
 
     resolve: Resolve
-    dial: Dial
+    dial: DialAddresses
     is_gateway: Callable[[Address, int], bool]
     dial_timeout_s: float = DIAL_TIMEOUT_S
     find: Callable[[Target], Awaitable[Shell | None]] | None = None

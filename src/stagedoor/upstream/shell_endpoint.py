@@ -38,7 +38,7 @@ ALIVE_S = 30.0
 """The interval of the messages that show that the gateway is alive."""
 MAX_LINE_BYTES = 4096
 
-Dial = Callable[[Ready], Awaitable[Stream | Denial]]
+DialShell = Callable[[Ready], Awaitable[Stream | Denial]]
 _Place = tuple[str, int, str]
 """A shell's address and port, and the owner of its tunnels."""
 
@@ -179,7 +179,7 @@ class ShellEndpoints:
     def __init__(
         self,
         login: GatewayLogin,
-        dial: Dial,
+        dial: DialShell,
         dial_endpoint: Callable[[Shell], Awaitable[Stream | Denial]],
         idle_s: float | None,
     ) -> None:

@@ -34,7 +34,7 @@ _TICK_LIMIT_S = 1.0
 """The most that one tick counts. A later tick was delayed, and the answer may have been delayed with it."""
 
 DialResult = tuple[TerminalConnection, str]
-Dial = Callable[[], DialResult]
+DialTerminal = Callable[[], DialResult]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,9 @@ class LineWatch:
     `dial` runs in a thread. `note` shows the state of the connection to the developer, `log` records it.
     """
 
-    def __init__(self, dial: Dial, note: Callable[[str], None], log: Callable[[str], None]) -> None:
+    def __init__(
+        self, dial: DialTerminal, note: Callable[[str], None], log: Callable[[str], None]
+    ) -> None:
         self._dial = dial
         self._note = note
         self._log = log
