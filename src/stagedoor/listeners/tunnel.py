@@ -47,7 +47,7 @@ class TunnelListener:
         relay: Relay,
         rules: AcceptRules,
         endpoints: ResumeEndpoints | None = None,
-        limits: ClientLimits = LIMITS,
+        client_limits: ClientLimits = LIMITS,
     ) -> None:
         """`endpoints` keep resumable tunnels; None if there are none."""
         self._flow = flow
@@ -55,8 +55,8 @@ class TunnelListener:
         self.adopter = None if endpoints is None else Adopter(flow, endpoints)
         self._relay = relay
         self._rules = rules
-        self._limits = limits
-        self._pending: FairQueue[Downstream] = FairQueue(limits.max_pending)
+        self._client_limits = client_limits
+        self._pending: FairQueue[Downstream] = FairQueue(client_limits.max_pending)
         """The downstreams whose header has not arrived yet."""
         self._tasks = Tasks("a downstream was dropped by an internal fault")
 
@@ -81,8 +81,8 @@ class TunnelListener:
         self._flow.deny(
             Denial(
                 Reason.OVERLOADED,
-                f"more than {self._limits.max_pending} connections had not sent a whole header, and this was "
-                "the oldest of the network with the most of them",
+                f"more than {self._client_limits.max_pending} connections had not sent a whole header, "
+                "and this was the oldest of the network with the most of them",
             ),
             victim.origin,
         )
@@ -199,10 +199,10 @@ class TunnelListener:
         self._enter_queue(downstream)
         try:
             # An absolute limit, which a slow trickle of bytes does not extend.
-            async with asyncio.timeout(self._limits.header_timeout_s):
+            async with asyncio.timeout(self._client_limits.header_timeout_s):
                 return await self._read_request(downstream, stream, wrap_tls, parser)
         except TimeoutError:
-            limit_s = self._limits.header_timeout_s
+            limit_s = self._client_limits.header_timeout_s
             return Denial(
                 Reason.HEADER_TIMEOUT, f"the request's header was not complete after {limit_s:g} s"
             )

@@ -79,7 +79,7 @@ class Gateway:
         ports: frozenset[int],
         sockets: ListeningSockets,
         certificates: UserCertificates | None = None,
-        limits: ClientLimits = LIMITS,
+        client_limits: ClientLimits = LIMITS,
     ) -> None:
         """Create the parts and start their threads.
 
@@ -115,7 +115,7 @@ class Gateway:
         self._open_shells()
         self._traces = _build_traces(settings, instance, self._problems)
         self.recorder = build_recorder(settings, self._note)
-        self._build_listeners(ports, sockets, certificates, limits)
+        self._build_listeners(ports, sockets, certificates, client_limits)
         for part in (self.ledger, self.watch, self.recorder):
             part.start()
         # For a store that machines share.
@@ -141,7 +141,7 @@ class Gateway:
         ports: frozenset[int],
         sockets: ListeningSockets,
         certificates: UserCertificates | None,
-        limits: ClientLimits,
+        client_limits: ClientLimits,
     ) -> None:
         settings = self._settings
         self.relay = Relay(RelayLimits(idle_timeout_s=settings.relay.idle_timeout_s))
@@ -153,7 +153,7 @@ class Gateway:
         flow = self._build_flow(connector, step_ups, requests)
         endpoints = build_endpoints(settings, self._note, connector)
         self.listener = TunnelListener(
-            flow, self.relay, make_accept_rules(settings), endpoints, limits
+            flow, self.relay, make_accept_rules(settings), endpoints, client_limits
         )
         problems = self._problems
         runs, self.run_watch = make_runs(context, flow, self._instance, problems, self._runner)
@@ -166,7 +166,7 @@ class Gateway:
             requests=requests,
             runs=runs,
             certificates=certificates,
-            limits=limits,
+            client_limits=client_limits,
         )
         self.ssh = (
             build_ssh_listener(parts, sockets.ssh_addresses) if sockets.ssh_addresses else None

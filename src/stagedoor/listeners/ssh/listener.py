@@ -108,7 +108,9 @@ class SshListener:
             self._remove,
             self._report_fault,
         )
-        self._startups: Startups[ChannelRouter] = Startups(settings.clients.startups, random.random)
+        self._startups: Startups[ChannelRouter] = Startups(
+            settings.client_limits.startups, random.random
+        )
         self._handshakes = SiteRates(settings.handshakes)
         self._routers: set[ChannelRouter] = set()
         self._tasks = Tasks(FAULT)
@@ -151,7 +153,7 @@ class SshListener:
         handed_over = False
         try:
             rules = self._settings.rules
-            async with asyncio.timeout(self._settings.clients.header_timeout_s):
+            async with asyncio.timeout(self._settings.client_limits.header_timeout_s):
                 arrival = await read_proxy_header(stream, source, rules)
             if arrival is None:
                 return

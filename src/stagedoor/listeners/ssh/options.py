@@ -56,7 +56,7 @@ class SshListenerSettings:
     handshakes: Rate
     passwords: bool
     idle_timeout_s: float | None
-    clients: ClientLimits = LIMITS
+    client_limits: ClientLimits = LIMITS
 
 
 def make_server_options(
@@ -75,8 +75,8 @@ def make_server_options(
         signature_algs=list(SIGNATURES),
         # Compression reveals information through the length of packets, and takes a lot of CPU time.
         compression_algs=["none"],
-        login_timeout=settings.clients.login_grace_s,
-        keepalive_interval=settings.clients.alive_interval_s,
+        login_timeout=settings.client_limits.login_grace_s,
+        keepalive_interval=settings.client_limits.alive_interval_s,
         keepalive_count_max=ALIVE_COUNT,
         public_key_auth=True,
         password_auth=settings.passwords,

@@ -115,7 +115,7 @@ class ChannelRouter(asyncssh.SSHServer):
         assert self._login is not None, "no channel is opened before the login"
         if self._is_draining:
             raise refuse_channel(CONNECT_AGAIN)
-        limit = self._context.settings.clients.max_channels
+        limit = self._context.settings.client_limits.max_channels
         if channels > limit:
             raise asyncssh.ChannelOpenError(
                 asyncssh.OPEN_RESOURCE_SHORTAGE,

@@ -86,7 +86,7 @@ class WebApp:
         self, access: ShellAccess, settings: WebListenerSettings, services: WebServices
     ) -> None:
         self.guard = guard = RequestGuard(access.flow, settings)
-        self.pending = UnauthenticatedConnections(settings.clients.max_pending)
+        self.pending = UnauthenticatedConnections(settings.client_limits.max_pending)
         self._passes = passes = services.passes
         refuse = partial(answer_refusal, logins=services.logins.logins.is_possible)
         posts = PostRoutes(guard, self._identify, refuse)

@@ -55,7 +55,7 @@ class WebListenerSettings:
     tmux: bool = True
     share_s: float = 0.0
     brand: Brand = STAGEDOOR
-    clients: ClientLimits = LIMITS
+    client_limits: ClientLimits = LIMITS
 
 
 def make_web_login_origin(source: Source) -> LoginOrigin:

@@ -142,7 +142,7 @@ class WebListener:
             ws_max_size=MAX_FRAME_BYTES,
             # The PINGs keep proxies from closing idle connections. A missing PONG proves nothing, since it
             # waits behind a flood of output; TCP detects dead peers.
-            ws_ping_interval=self._settings.clients.ping_s,
+            ws_ping_interval=self._settings.client_limits.ping_s,
             ws_ping_timeout=None,
             lifespan="off",
             interface="asgi3",
@@ -195,7 +195,7 @@ class WebListener:
     # From the accept to HTTP.
 
     async def _begin(self, stream: TcpStream, pending: PendingConnection, is_tls: bool) -> None:
-        timeout_s = self._settings.clients.header_timeout_s
+        timeout_s = self._settings.client_limits.header_timeout_s
         carried: TcpStream | TlsStream = stream
         try:
             async with asyncio.timeout(timeout_s) as bound:

@@ -26,7 +26,7 @@ class ListenerParts:
     requests: RequestService
     runs: RunService
     certificates: UserCertificates | None
-    limits: ClientLimits
+    client_limits: ClientLimits
 
     @property
     def settings(self) -> Settings:

@@ -53,7 +53,7 @@ def build_ssh_listener(parts: ListenerParts, addresses: tuple[str, ...]) -> SshL
         ),
         passwords=settings.ssh.passwords,
         idle_timeout_s=settings.relay.idle_timeout_s,
-        clients=parts.limits,
+        client_limits=parts.client_limits,
     )
     return SshListener(parts.flow, own, host_key, build_direct_login(parts), _build_page(parts))
 

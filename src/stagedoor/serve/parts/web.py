@@ -101,7 +101,7 @@ def build_web_listener(
         _build_api(parts, refused, cluster),
         ConsoleService(context, rules, flow.shells.list_targets, partial(read_health, settings)),
     )
-    own = _make_listener_settings(settings, parts.limits)
+    own = _make_listener_settings(settings, parts.client_limits)
     return WebListener(WebApp(access, own, services), tls), refresh
 
 
@@ -138,7 +138,7 @@ def _build_api(
     return ApiParts(service, parse_networks(settings.api.networks))
 
 
-def _make_listener_settings(settings: Settings, clients: ClientLimits) -> WebListenerSettings:
+def _make_listener_settings(settings: Settings, client_limits: ClientLimits) -> WebListenerSettings:
     return WebListenerSettings(
         make_accept_rules(settings, parse_networks(settings.web.forwarded_from)),
         list_host_names(settings),
@@ -152,7 +152,7 @@ def _make_listener_settings(settings: Settings, clients: ClientLimits) -> WebLis
             None if settings.web.logo_file is None else read_logo(settings.web.logo_file),
             settings.web.help_url,
         ),
-        clients,
+        client_limits,
     )
 
 

@@ -107,7 +107,10 @@ class TerminalEndpoint:
             await socket.close()
             return
         await socket.accept(subprotocol=SUBPROTOCOL)
-        client, limit_s = TerminalSocket(socket), self._guard.settings.clients.header_timeout_s
+        client, limit_s = (
+            TerminalSocket(socket),
+            self._guard.settings.client_limits.header_timeout_s,
+        )
         try:
             async with asyncio.timeout(limit_s):
                 hello = await client.read_hello()
