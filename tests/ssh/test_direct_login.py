@@ -378,7 +378,7 @@ def test_a_certificate_restricts_its_key_whatever_is_granted() -> None:
         ReleaseChannel(1),
     ]
     assert isinstance(login.handle_event(AgentRequest(2))[0], AnswerRequest)
-    assert login.entering_session is None
+    assert login.entering_number is None
 
 
 @pytest.mark.parametrize("request_", [COMMAND, SHELL, ChannelRequest("subsystem", "sftp")])
@@ -395,8 +395,8 @@ def test_a_forced_command_runs_in_place_of_every_request(request_: ChannelReques
 
 def test_a_drain_waits_for_a_login_that_enters() -> None:
     login = DirectLogin("dev", APP01, EVERYTHING)
-    assert login.entering_session is None
+    assert login.entering_number is None
     login.handle_event(program(1))
-    assert login.entering_session is not None
+    assert login.entering_number is not None
     login.handle_event(began())
-    assert login.entering_session is None
+    assert login.entering_number is None

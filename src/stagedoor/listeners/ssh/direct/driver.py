@@ -78,7 +78,7 @@ class DirectDriver:
     @property
     def is_entering(self) -> bool:
         """Return whether the login is entering its shell, which a drain waits for."""
-        return self._state.entering_session is not None
+        return self._state.entering_number is not None
 
     def open_session(self) -> ProgramEnd:
         """Open a session channel (RFC 4254 §6.1). A refusal is shown on the channel, with an exit status."""

@@ -82,10 +82,10 @@ class DirectLogin:
         self._permitted_extensions = permitted_extensions
         self._force_command = force_command
         self._channels: dict[int, _Channel] = {}
-        self.entering_session: int | None = None
+        self.entering_number: int | None = None
         """The number of the session that the login is entering, or None."""
         self._session_number: int | None = None
-        self._last_session = 0
+        self._last_number = 0
         self._granted: Permissions = frozenset()
         """The permissions in the certificate for the shell. Permissions granted later apply to the next
         session."""
@@ -109,7 +109,7 @@ class DirectLogin:
             case events.StartReport(step):
                 return self._on_progress(step)
             case events.WaitTimeout(session_number):
-                self._shows_progress = session_number == self.entering_session
+                self._shows_progress = session_number == self.entering_number
                 is_due = self._shows_progress and self._progress.name not in SHOWN_STEPS
                 return self._show_progress() if is_due else []
             case events.PermissionChange(session_number, current):
@@ -136,14 +136,14 @@ class DirectLogin:
             return self._refuse(request.channel_number, refusal)
         if self._session_number is not None:
             return self._admit(channel, self._session_number)
-        if self.entering_session is not None:
+        if self.entering_number is not None:
             return []
-        self._last_session += 1
-        self.entering_session = self._last_session
+        self._last_number += 1
+        self.entering_number = self._last_number
         self._progress, self._shows_progress = ProgressStep("starting"), False
         # A client sends the program's request only after the answer for its agent.
         is_agent = isinstance(request, events.AgentRequest)
-        return [effects.EnterShell(self.entering_session, may_wait=not is_agent)]
+        return [effects.EnterShell(self.entering_number, may_wait=not is_agent)]
 
     def _find_refusal(self, request: events.Request) -> str | None:
         """Return why a request is refused before the flow is asked, or None."""
@@ -207,7 +207,7 @@ class DirectLogin:
         return [effects.AnswerRequest(number, why, code), effects.ReleaseChannel(number)]
 
     def _on_started(self, event: events.SessionStarted) -> list[effects.Effect]:
-        self._session_number, self.entering_session = event.session_number, None
+        self._session_number, self.entering_number = event.session_number, None
         self._granted, self._allowed = event.granted, event.granted & event.current
         waiting = self._list_waiting()
         return [
@@ -216,9 +216,9 @@ class DirectLogin:
 
     def _on_entry_ended(self, event: events.EntryEnded) -> list[effects.Effect]:
         """Refuse the requests that still wait, since the attempt to enter the shell has failed."""
-        if event.session_number != self.entering_session:  # it has begun, or was given up
+        if event.session_number != self.entering_number:  # it has begun, or was given up
             return []
-        self.entering_session = None
+        self.entering_number = None
         waiting = [channel.request.channel_number for channel in self._list_waiting()]
         return [effect for number in waiting for effect in self._refuse(number, event.why)]
 
@@ -236,9 +236,9 @@ class DirectLogin:
     def _stop_waiting(self) -> list[effects.Effect]:
         """Stop the wait for a person if no program is left that needs it."""
         is_waiting = self._progress.name in PERSON_STEPS
-        if self.entering_session is None or not is_waiting or self._list_waiting():
+        if self.entering_number is None or not is_waiting or self._list_waiting():
             return []
-        entering, self.entering_session = self.entering_session, None
+        entering, self.entering_number = self.entering_number, None
         return [effects.StopWait(entering)]
 
     def _show_progress(self) -> list[effects.Effect]:
