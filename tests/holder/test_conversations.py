@@ -100,7 +100,7 @@ class Replay:
                 assert bytes(state.typed[: len(data)]) == data
                 self.do(state.drop_taken(len(data)))
             case "exits":
-                self.do(state.note_exit(step["code"], step["signal"], self.now))
+                self.do(state.note_exit(step["code"], step["signal"]))
             case "busy":
                 state.busy = step["is"]
             case "anew":

@@ -342,7 +342,7 @@ def test_one_who_claims_to_have_seen_what_was_never_sent_is_a_newcomer() -> None
 def test_the_end_comes_after_the_last_byte_and_waits_for_one_whose_line_was_cut() -> None:
     state, client = visited()
     client.take(state.take_output(b"x" * (WINDOW_BYTES + 5), 0))
-    client.take(state.note_exit(3, "", 0))
+    client.take(state.note_exit(3, ""))
     assert Exit(3) not in client.others
     state.detach_link(1, 0)
     assert not state.is_over(0)
@@ -358,11 +358,11 @@ def test_the_end_comes_after_the_last_byte_and_waits_for_one_whose_line_was_cut(
 def test_the_end_waits_for_a_lost_client_but_not_without_one() -> None:
     state, client = visited()
     client.send(Detach())
-    state.note_exit(0, "", 0)
+    state.note_exit(0, "")
     assert state.is_over(0)
     state, client = visited()
     state.detach_link(1, 0)
-    state.note_exit(0, "", 0)
+    state.note_exit(0, "")
     assert not state.is_over(RESUME_GRACE_S - 1)
     assert state.is_over(RESUME_GRACE_S)
 

@@ -262,7 +262,7 @@ class Holder:
         self._poller.remove(program.fd)
         os.close(program.fd)
         program.has_ended = True
-        self._perform(program.state.note_exit(status, name, time.monotonic()))
+        self._perform(program.state.note_exit(status, name))
 
     # Output.
 

@@ -171,7 +171,7 @@ class TerminalState:
         if self._modes.alternate_screen and attachment.sent == self._ring.end:
             actions.append(Redraw(self.size))
         self._attachments.forget_oldest()
-        return [*actions, *self._pump(now)]
+        return [*actions, *self._pump()]
 
     def handle_frame(self, link: int, frame: Frame, now: float) -> list[Action]:
         """Handle a frame from a link after its HELLO."""
@@ -183,7 +183,7 @@ class TerminalState:
                 return self._take_input(attachment, link, at, data, now)
             case Ack(to) if attachment.acked <= to <= attachment.sent:
                 attachment.acked = to
-                return list(self._pump(now))
+                return list(self._pump())
             case Resize(size):
                 attachment.size = size
                 return [] if attachment.mode is Mode.WATCH else self._resize(attachment, size)
@@ -206,7 +206,7 @@ class TerminalState:
         """Take output of the program."""
         self._ring.append(data)
         self._modes.feed(data)
-        actions = list(self._pump(now))
+        actions = list(self._pump())
         # Unacknowledged output is kept. The window limits it, since no more is read meanwhile.
         needed = min(
             (client.acked for client in self._list_holding_back(now)), default=self._ring.end
@@ -232,10 +232,10 @@ class TerminalState:
             if typist.link is not None
         ]
 
-    def note_exit(self, code: int, signal: str, now: float) -> list[Action]:
+    def note_exit(self, code: int, signal: str) -> list[Action]:
         """Note the program's end, after `take_output` has received all its output."""
         self._exit = Exit(code, signal)
-        return [*self.drop_taken(len(self.typed)), *self._pump(now)]
+        return [*self.drop_taken(len(self.typed)), *self._pump()]
 
     # Parts of these.
 
@@ -331,7 +331,7 @@ class TerminalState:
         self._attachments.cut(attachment, now)
         return [Send(link, Notice(NoticeKind.FAULT, why)), HangUpLink(link)]
 
-    def _pump(self, now: float) -> Iterator[Action]:
+    def _pump(self) -> Iterator[Action]:
         """Send output to all clients, as much as each has room for."""
         end = self._ring.end
         for link, attachment in list(self._attachments.by_link.items()):

@@ -90,7 +90,7 @@ class Home:
         assert not isinstance(past, Denial)
         assert not isinstance(keys, Denial)
         assert not isinstance(sessions, Denial)
-        apps = [self._entry(identity, grant, state, sessions) for grant, state in granted]
+        apps = [self._make_app_row(grant, state, sessions) for grant, state in granted]
         page = partial(
             markup.render_home,
             self._pages.place,
@@ -107,9 +107,7 @@ class Home:
         accepts_gzip = "gzip" in request.headers.get("accept-encoding", "")
         return await asyncio.to_thread(_respond, page, packed=accepts_gzip)
 
-    def _entry(
-        self, identity: Identity, grant: Grant, state: ShellState, sessions: AppSessions
-    ) -> AppRow:
+    def _make_app_row(self, grant: Grant, state: ShellState, sessions: AppSessions) -> AppRow:
         target = grant.target
         return AppRow(
             target.login_name,
