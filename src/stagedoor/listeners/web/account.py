@@ -38,7 +38,7 @@ class FormOutcome:
     token: NewToken | None = None
 
 
-def _apps(scopes: tuple[str, ...] | None) -> str:
+def _describe_apps(scopes: tuple[str, ...] | None) -> str:
     if scopes is None:
         return "all apps that you may enter"
     return " ".join(scope.removeprefix("connect:") for scope in scopes)
@@ -75,30 +75,30 @@ class AccountPages:
         self._path = f"{pages.place.path}/account"
         self._user_routes = UserRoutes(pages, partial(pages.identify_person, refusal=_NO_PERSON))
         self.routes: list[BaseRoute] = [
-            self._user_routes.get("/account", self._page),
-            self._form("language", "language", self._set_language),
-            self._form("password", "password", self._set_password),
-            self._form("tokens/add", "tokens", self._add_token),
-            self._form("tokens/revoke", "tokens", self._revoke_token),
-            self._form("keys/add", "keys", self._add_key),
-            self._form("keys/remove", "keys", self._remove_key),
-            self._form("passkeys/remove", "passkeys", self._remove_passkey),
-            self._form("sign-ins/end", "sign-ins", self._end_sign_ins),
+            self._user_routes.get("/account", self._render_page),
+            self._make_form_route("language", "language", self._set_language),
+            self._make_form_route("password", "password", self._set_password),
+            self._make_form_route("tokens/add", "tokens", self._add_token),
+            self._make_form_route("tokens/revoke", "tokens", self._revoke_token),
+            self._make_form_route("keys/add", "keys", self._add_key),
+            self._make_form_route("keys/remove", "keys", self._remove_key),
+            self._make_form_route("passkeys/remove", "passkeys", self._remove_passkey),
+            self._make_form_route("sign-ins/end", "sign-ins", self._end_sign_ins),
         ]
 
-    def _form(self, path: str, section: str, change: _Change) -> Route:
+    def _make_form_route(self, path: str, section: str, change: _Change) -> Route:
         """Return the route of a form, which shows the outcome in the form's section of the page."""
 
         async def act(request: Request, identity: Identity, fields: _Fields) -> Response:
             outcome = await change(request, identity, fields)
             if isinstance(outcome, Denial):
                 why = FormOutcome(section, f"Nothing was changed: {outcome.line}.", wrong=True)
-                return await self._page(request, identity, why, choose_page_status(outcome))
+                return await self._render_page(request, identity, why, choose_page_status(outcome))
             return outcome or RedirectResponse(f"{self._path}#{section}", SEE_OTHER)
 
         return self._user_routes.post(f"/account/{path}", act)
 
-    async def _page(
+    async def _render_page(
         self,
         request: Request,
         identity: Identity,
@@ -120,12 +120,12 @@ class AccountPages:
             passkeys=passkeys,
             proved=self._passkeys.has_fresh_proof(identity),
             said=said,
-            key_command=render_sign_command(make_line_to_sign(identity, _host(request))),
+            key_command=render_sign_command(make_line_to_sign(identity, _read_host(request))),
             days=f"{min(_DAYS, held.token_max_days):g}",
             days_most=f"{held.token_max_days:g}",
             soon_s=TOKEN_SOON_S,
             by=describe_sign_in_method,
-            scopes=_apps,
+            scopes=_describe_apps,
             languages=NAMES,
         )
 
@@ -175,7 +175,7 @@ class AccountPages:
         if isinstance(token, Denial):
             return token
         # Only this answer has the token, and no cache keeps it (`Cache-Control: no-store`).
-        return await self._page(request, identity, FormOutcome("tokens", token=token))
+        return await self._render_page(request, identity, FormOutcome("tokens", token=token))
 
     async def _revoke_token(self, _: Request, identity: Identity, fields: _Fields) -> Denial | None:
         return await self._credentials.revoke_token(identity, fields.get("id", ""))
@@ -186,7 +186,7 @@ class AccountPages:
         signature, label = (fields.get(name, "") for name in ("signature", "label"))
         proved = self._passkeys.has_fresh_proof(identity)
         return await self._credentials.add_key(
-            identity, _host(request), signature, label, proved=proved
+            identity, _read_host(request), signature, label, proved=proved
         )
 
     async def _remove_key(self, _: Request, identity: Identity, fields: _Fields) -> Denial | None:
@@ -202,7 +202,7 @@ class AccountPages:
         return ended if isinstance(ended, Denial) else None
 
 
-def _host(request: Request) -> str:
+def _read_host(request: Request) -> str:
     """Return the Host of the request, which the guard has checked."""
     return request.headers.get("host", "")
 

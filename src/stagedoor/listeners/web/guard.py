@@ -78,8 +78,8 @@ class RequestGuard:
         If the proxy's report cannot be read, return the proxy's address. `check_connection` refuses the
         request, and the audit needs an address.
         """
-        peer = _peer(connection)
-        return self._forwarded(connection, peer) or peer
+        peer = _read_peer(connection)
+        return self._read_forwarded(connection, peer) or peer
 
     def deny(
         self,
@@ -95,8 +95,8 @@ class RequestGuard:
 
     def _unread_forward(self, connection: HTTPConnection) -> Denial | None:
         """Refuse a client whose reported address cannot be read, since it must not count as the proxy."""
-        peer = _peer(connection)
-        if self._forwarded(connection, peer) is not None:
+        peer = _read_peer(connection)
+        if self._read_forwarded(connection, peer) is not None:
             return None
         return Denial.with_fix(
             Reason.BAD_REQUEST,
@@ -105,7 +105,7 @@ class RequestGuard:
             "tell an administrator",
         )
 
-    def _forwarded(self, connection: HTTPConnection, peer: Source) -> Source | None:
+    def _read_forwarded(self, connection: HTTPConnection, peer: Source) -> Source | None:
         values = connection.headers.getlist("x-forwarded-for")
         if not values or not self.rules.is_reverse_proxy(peer):
             return peer
@@ -126,7 +126,7 @@ class RequestGuard:
         return (
             self._unread_forward(connection)
             or self.rules.refuse_outsider(self.find_source(connection))
-            or self._misnamed(connection)
+            or self._refuse_wrong_host(connection)
         )
 
     def note_authentication(
@@ -152,7 +152,7 @@ class RequestGuard:
             return Denial(Reason.BAD_REQUEST, "type your password, not a token")
         return proved
 
-    def _misnamed(self, connection: HTTPConnection) -> Denial | None:
+    def _refuse_wrong_host(self, connection: HTTPConnection) -> Denial | None:
         if connection.scope.get("method") == "CONNECT":  # its Host names the shell
             return Denial.with_fix(
                 Reason.BAD_REQUEST,
@@ -184,7 +184,7 @@ class RequestGuard:
             return True
         values = connection.headers.getlist("x-forwarded-proto")
         scheme = values[-1].rpartition(",")[2].strip() if values else ""
-        return scheme in ("https", "wss") and self.rules.is_reverse_proxy(_peer(connection))
+        return scheme in ("https", "wss") and self.rules.is_reverse_proxy(_read_peer(connection))
 
     def find_own_origin(self, connection: HTTPConnection) -> str:
         """Return the gateway's origin by the Host of this request (RFC 6454 §6.2)."""
@@ -193,7 +193,7 @@ class RequestGuard:
 
     def is_on_domain(self, connection: HTTPConnection) -> bool:
         """Return whether the Host is the domain of the apps, or a name below it."""
-        domain, host = self.settings.domain, _host(connection)
+        domain, host = self.settings.domain, _read_host(connection)
         return domain is not None and (host == domain or host.endswith(f".{domain}"))
 
     def derive_base_url(self, connection: HTTPConnection) -> str:
@@ -250,16 +250,16 @@ class RequestGuard:
 
     def find_app(self, connection: HTTPConnection) -> Target | None:
         """Return the app that the Host names, such as `app01.shell.example.com`, or None."""
-        domain, host = self.settings.domain, _host(connection)
+        domain, host = self.settings.domain, _read_host(connection)
         if domain is None or not host.endswith(f".{domain}"):
             return None
         return parse_login(host.removesuffix(f".{domain}"))
 
 
-def _host(connection: HTTPConnection) -> str:
+def _read_host(connection: HTTPConnection) -> str:
     return (connection.url.hostname or "").lower()
 
 
-def _peer(connection: HTTPConnection) -> Source:
+def _read_peer(connection: HTTPConnection) -> Source:
     assert connection.client is not None, "our sockets are TCP"
     return Source.of(connection.client.host, connection.client.port)

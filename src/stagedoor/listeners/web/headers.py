@@ -84,9 +84,9 @@ class GuardMiddleware:
         else:
             app = self._app
         is_tls_only = denial is None and self._is_tls_only(connection)
-        await app(scope, receive, self._guarded(connection, send, is_tls_only))
+        await app(scope, receive, self._wrap_send(connection, send, is_tls_only))
 
-    def _guarded(self, connection: HTTPConnection, send: Send, is_tls_only: bool) -> Send:
+    def _wrap_send(self, connection: HTTPConnection, send: Send, is_tls_only: bool) -> Send:
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)

@@ -57,12 +57,12 @@ class LoginApi:
         self.routes: list[BaseRoute] = [
             Route("/.well-known/stagedoor", self._describe_gateway),
             Route("/revoked.krl", self._list_revoked),
-            self._route("start", self._start),
-            self._route("poll", self._poll),
-            self._route("renew", self._renew),
-            self._route("machine", self._machine),
-            self._route("state", self._state),
-            self._route("end", self._end),
+            self._make_route("start", self._start),
+            self._make_route("poll", self._poll),
+            self._make_route("renew", self._renew),
+            self._make_route("machine", self._log_machine_in),
+            self._make_route("state", self._report_state),
+            self._make_route("end", self._end),
         ]
 
     async def _describe_gateway(self, request: Request) -> Response:
@@ -79,7 +79,7 @@ class LoginApi:
             return answer_refusal(krl)
         return Response(krl, media_type="application/octet-stream")
 
-    def _route(self, name: str, act: _Act) -> Route:
+    def _make_route(self, name: str, act: _Act) -> Route:
         """Return a route for the client."""
 
         async def answer(request: Request) -> Response:
@@ -113,10 +113,10 @@ class LoginApi:
         except ValueError:
             digest = b""
         if len(challenge) != _CHALLENGE_CHARS or len(digest) != _CHALLENGE_CHARS // 2:
-            return _broken("challenge")
+            return _deny_broken("challenge")
         port = fields.get("port")
         if port is not None and not (type(port) is int and 0 < port < 65536):
-            return _broken("port")
+            return _deny_broken("port")
         signature, label = read_string(fields, "signature"), read_string(fields, "label")
         origin = self._guard.find_own_origin(request)
         begun = await self._logins.begin(origin, digest, signature, label, port, source)
@@ -124,9 +124,9 @@ class LoginApi:
 
     async def _poll(self, request: Request, fields: Fields, source: Source) -> Answer:
         login = await self._logins.poll(
-            _word(fields, "id"),
-            _word(fields, "verifier"),
-            _word(fields, "code") or None,
+            _read_word(fields, "id"),
+            _read_word(fields, "verifier"),
+            _read_word(fields, "code") or None,
             self._guard.derive_base_url(request),
             source,
         )
@@ -138,29 +138,31 @@ class LoginApi:
     async def _renew(self, request: Request, fields: Fields, source: Source) -> Answer:
         at = fields.get("at")
         if type(at) is not int or not 0 <= at < 2**40:
-            return _broken("at")
+            return _deny_broken("at")
         origin = self._guard.find_own_origin(request)
-        nonce, signature = _word(fields, "nonce"), read_string(fields, "signature")
+        nonce, signature = _read_word(fields, "nonce"), read_string(fields, "signature")
         return await self._accept(
             request, await self._logins.renew(origin, at, nonce, signature, source)
         )
 
-    async def _machine(self, request: Request, fields: Fields, source: Source) -> Answer:
+    async def _log_machine_in(self, request: Request, fields: Fields, source: Source) -> Answer:
         origin = self._guard.find_own_origin(request)
         token, signature = (
-            _word(fields, "token", MAX_TOKEN_CHARS),
+            _read_word(fields, "token", MAX_TOKEN_CHARS),
             read_string(fields, "signature"),
         )
         return await self._accept(
             request, await self._machines.log_in(origin, token, signature, source)
         )
 
-    async def _state(self, request: Request, fields: Fields, source: Source) -> Answer:
-        secret = _word(fields, "secret")
+    async def _report_state(self, request: Request, fields: Fields, source: Source) -> Answer:
+        secret = _read_word(fields, "secret")
         return await self._accept(request, await self._logins.read_state(secret, source))
 
     async def _end(self, _: Request, fields: Fields, source: Source) -> Answer:
-        return await self._logins.log_out(_word(fields, "secret"), source) or {"state": "ended"}
+        return await self._logins.log_out(_read_word(fields, "secret"), source) or {
+            "state": "ended"
+        }
 
     async def _accept(self, request: Request, login: LoginResult | Denial) -> Answer:
         if isinstance(login, Denial):
@@ -181,11 +183,11 @@ class LoginApi:
         return answer
 
 
-def _word(fields: Fields, name: str, most: int = MAX_CHARS) -> str:
+def _read_word(fields: Fields, name: str, most: int = MAX_CHARS) -> str:
     """Return a field if it has the form of our ids and secrets, else "". The store accepts no other text."""
     value = read_string(fields, name, most)
     return value if is_word(value) else ""
 
 
-def _broken(name: str) -> Denial:
+def _deny_broken(name: str) -> Denial:
     return Denial(Reason.BAD_REQUEST, f"the request cannot be read ({name}); get the client again")

@@ -52,11 +52,11 @@ class LoginPages:
         self._digest = hashlib.sha256(parts.client).hexdigest()
         routes = UserRoutes(pages, pages.identify)
         self.routes: list[BaseRoute] = [
-            routes.get("/login/{id}", self._page),
+            routes.get("/login/{id}", self._render_page),
             routes.post("/login/{id}/approve", self._approve),
             routes.post("/login/{id}/deny", self._deny),
             Route("/client", self._install, methods=["GET"]),
-            Route("/client/stagedoor", self._file, methods=["GET"]),
+            Route("/client/stagedoor", self._send_client, methods=["GET"]),
         ]
 
     async def _install(self, request: Request) -> Response:
@@ -65,11 +65,11 @@ class LoginPages:
         page = self._pages.place.page("client.html", lines=lines, digest=self._digest)
         return HTMLResponse(page)
 
-    async def _file(self, _: Request) -> Response:
+    async def _send_client(self, _: Request) -> Response:
         headers = {"Content-Disposition": 'attachment; filename="stagedoor"'}
         return Response(self._client, media_type="application/octet-stream", headers=headers)
 
-    async def _page(
+    async def _render_page(
         self, request: Request, identity: Identity, wrong: str = ""
     ) -> Response | Denial:
         """Return the login of a machine with the ways to allow and deny it, or its outcome."""
@@ -118,7 +118,7 @@ class LoginPages:
                 return result
             # Audit the wrong letters, and show the form again if the login still waits.
             refused = self._pages.refuse(request, result, identity)
-            again = await self._page(request, identity, result.line)
+            again = await self._render_page(request, identity, result.line)
             return refused if isinstance(again, Denial) else again
         login, code = result
         if code is None:

@@ -20,7 +20,7 @@ SHARE = 4
 MIN_PER_SOURCE = 8
 
 
-def _nothing() -> None:
+def _do_nothing() -> None:
     """Do nothing, for a connection that has ended."""
 
 
@@ -30,7 +30,7 @@ class PendingConnection:
 
     source: Source
     owner: "UnauthenticatedConnections"
-    drop_for_room: Callable[[], None] = _nothing
+    drop_for_room: Callable[[], None] = _do_nothing
     has_spoken: bool = False
     peer: StreamTransport | None = None
 
@@ -49,7 +49,7 @@ class PendingConnection:
         """Stop counting a connection that has ended, and drop its references. May be called again."""
         self.owner.leave(self)
         # Break the reference cycle, so that the memory of TLS does not wait for the garbage collector.
-        self.drop_for_room, self.peer = _nothing, None
+        self.drop_for_room, self.peer = _do_nothing, None
 
 
 @dataclass(eq=False, slots=True)
@@ -65,9 +65,9 @@ class UnauthenticatedConnections:
     tls: FairQueue[PendingConnection] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.silent = _limit(self.most)
-        self.plain = _limit(min(self.most, MAX_PLAIN))
-        self.tls = _limit(min(self.most, MAX_TLS))
+        self.silent = _make_queue(self.most)
+        self.plain = _make_queue(min(self.most, MAX_PLAIN))
+        self.tls = _make_queue(min(self.most, MAX_TLS))
 
     def add(self, source: Source, counted_as: str) -> PendingConnection:
         """Count a connection that was just accepted and has sent nothing."""
@@ -92,7 +92,7 @@ class UnauthenticatedConnections:
             limit.remove(connection)
 
 
-def _limit(most: int) -> FairQueue[PendingConnection]:
+def _make_queue(most: int) -> FairQueue[PendingConnection]:
     return FairQueue(most, max(most // SHARE, MIN_PER_SOURCE))
 
 

@@ -63,7 +63,7 @@ class Replay:
         self.routes: list[BaseRoute] = [
             routes.get("/recordings", self._list),
             routes.get("/recordings/{id}", self._play),
-            UserRoutes(pages, self._identify_player).get("/recordings/{id}/cast", self._cast),
+            UserRoutes(pages, self._identify_player).get("/recordings/{id}/cast", self._send_cast),
         ]
 
     async def _identify_viewer(self, request: Request) -> Identity | Response:
@@ -127,7 +127,7 @@ class Replay:
             partial(render_player, place, visitor, recording, source)
         )
 
-    async def _cast(self, request: Request, identity: Identity) -> Response:
+    async def _send_cast(self, request: Request, identity: Identity) -> Response:
         """Send a recording or a range of it, after an audit event about the viewer."""
         recording = await self._find(request, identity)
         if isinstance(recording, Response):

@@ -44,9 +44,9 @@ class RequestPages:
         ]
 
     async def _show_all(self, request: Request, identity: Identity) -> Response | Denial:
-        return await self._all(identity, request.query_params.get("app", ""))
+        return await self._render_all(identity, request.query_params.get("app", ""))
 
-    async def _all(
+    async def _render_all(
         self, identity: Identity, app: str, wrong: str = "", reason: str = ""
     ) -> Response | Denial:
         open_requests = await self._requests.list_requests(identity)
@@ -76,14 +76,14 @@ class RequestPages:
         self, _: Request, identity: Identity, fields: dict[str, str]
     ) -> Response | Denial:
         apps, reason = fields.get("app", ""), fields.get("reason", "")
-        targets = _targets(apps)
+        targets = _parse_targets(apps)
         lasts_s, wait_s = (
-            _seconds(fields.get("minutes", "")),
-            _seconds(fields.get("hours", ""), HOUR_S),
+            _parse_duration(fields.get("minutes", "")),
+            _parse_duration(fields.get("hours", ""), HOUR_S),
         )
         if targets is None or lasts_s is None or wait_s is None:
             wrong = "name apps as the home page does, and a number of minutes or hours"
-            return await self._all(identity, apps, wrong, reason)
+            return await self._render_all(identity, apps, wrong, reason)
         starts_at = self._guard.flow.now() + wait_s if wait_s else None
         made = await self._requests.make(
             identity,
@@ -97,7 +97,7 @@ class RequestPages:
         if isinstance(made, Denial):
             if made.reason is Reason.STEP_UP_NEEDED:
                 return self._pages.ask_for_proof(self._path)
-            return await self._all(identity, apps, made.line, reason)
+            return await self._render_all(identity, apps, made.line, reason)
         return RedirectResponse(f"{self._path}/{made.id}", SEE_OTHER)
 
     async def _show(self, request: Request, identity: Identity) -> Response | Denial:
@@ -109,9 +109,11 @@ class RequestPages:
             view = await self._requests.describe(identity, record.request)
         if isinstance(view, Denial):
             return view
-        return self._one(identity, record, view)
+        return self._render_one(identity, record, view)
 
-    def _one(self, identity: Identity, record: RequestRecord, view: RequestView | None) -> Response:
+    def _render_one(
+        self, identity: Identity, record: RequestRecord, view: RequestView | None
+    ) -> Response:
         now, asked = self._guard.flow.now(), record.request
         state, is_own = asked.find_state(now), asked.user == identity.name
         onward = None
@@ -158,7 +160,7 @@ class RequestPages:
     ) -> AccessRequest | Denial | None:
         match act:
             case "approve":
-                lasts_s = _seconds(fields.get("minutes", ""))
+                lasts_s = _parse_duration(fields.get("minutes", ""))
                 if lasts_s is None:
                     return Denial(Reason.BAD_REQUEST, "give a number of minutes")
                 return await self._requests.decide(
@@ -174,14 +176,14 @@ class RequestPages:
         return None
 
 
-def _targets(apps: str) -> Sequence[Target] | None:
+def _parse_targets(apps: str) -> Sequence[Target] | None:
     """Return the apps in a form, separated by blanks or commas, or None if a word is not an app's name."""
     targets = [parse_login(word) for word in apps.replace(",", " ").split()]
     named = [target for target in targets if target is not None]
     return named if len(named) == len(targets) else None
 
 
-def _seconds(text: str, unit_s: float = MINUTE_S) -> float | None:
+def _parse_duration(text: str, unit_s: float = MINUTE_S) -> float | None:
     """Return a number of `unit_s` in seconds, 0 for an empty field, or None for any other text."""
     text = text.strip()
     if not text:

@@ -79,12 +79,12 @@ class RunPages:
             return run
         name = f"{run.target.login_name}-{run.id}.log"
         return StreamingResponse(
-            self._bytes(identity, run),
+            self._read_log(identity, run),
             headers={"content-disposition": f'attachment; filename="{name}"'},
             media_type="application/octet-stream",
         )
 
-    async def _bytes(self, identity: Identity, run: Run) -> AsyncIterator[bytes]:
+    async def _read_log(self, identity: Identity, run: Run) -> AsyncIterator[bytes]:
         at = 0
         while self._runs.may_go_on(identity, run):
             pieces = await self._runs.read(run, at)

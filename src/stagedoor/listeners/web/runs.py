@@ -59,8 +59,8 @@ class Runs:
         self.routes: list[BaseRoute] = [
             posts.make_route("/api/runs", self._list),
             posts.make_route("/api/runs/start", self._start, max_bytes=4 * MAX_COMMAND_BYTES),
-            posts.make_route("/api/runs/log", self._log),
-            posts.make_route("/api/runs/input", self._input, max_bytes=_MAX_BODY_BYTES),
+            posts.make_route("/api/runs/log", self._read_log),
+            posts.make_route("/api/runs/input", self._feed_input, max_bytes=_MAX_BODY_BYTES),
             posts.make_route("/api/runs/cancel", self._cancel),
         ]
 
@@ -84,7 +84,7 @@ class Runs:
         if run_id is None:
             run_id = secrets.token_hex(ID_BYTES)
         if not (isinstance(run_id, str) and _NEW_ID.fullmatch(run_id)):
-            return _bad("id", "12 hexadecimal digits")
+            return _deny_field("id", "12 hexadecimal digits")
         if "waits" in body:  # a program, which first shows its user what to do
             refused = await self._prove(identity, order, source, body)
             if refused is not None:
@@ -126,7 +126,7 @@ class Runs:
             self._flow.deny(grant, make_web_login_origin(source), identity, target), steps
         )
 
-    async def _log(self, identity: Identity, body: Fields, source: Source) -> Answer:
+    async def _read_log(self, identity: Identity, body: Fields, source: Source) -> Answer:
         """Return output from byte `from` on. If `wait` is true, wait until there is some or the run ends."""
         named = _place_in(body, "from")
         if isinstance(named, Denial):
@@ -142,7 +142,7 @@ class Runs:
             if isinstance(pieces, Denial):
                 return pieces
             if pieces or over or asyncio.get_running_loop().time() >= until:
-                return _log_object(run, start, pieces)
+                return _describe_log(run, start, pieces)
             run = await self._runs.refresh(run)
             if not run.is_over:
                 await asyncio.sleep(_PAUSE_S)
@@ -151,7 +151,7 @@ class Runs:
                 if isinstance(refused, Denial):
                     return refused
 
-    async def _input(self, identity: Identity, body: Fields, source: Source) -> Answer:
+    async def _feed_input(self, identity: Identity, body: Fields, source: Source) -> Answer:
         """Accept input from byte `at` on, and return the offset up to which it was accepted.
 
         `end` true: it is complete; `lost` true: the client cannot send the rest.
@@ -163,9 +163,9 @@ class Runs:
         try:
             data = base64.b64decode(str(body.get("data", "")), validate=True)
         except (binascii.Error, ValueError):
-            return _bad("data", "base64")
+            return _deny_field("data", "base64")
         if len(data) > MAX_INPUT_BYTES:
-            return _bad("data", f"{MAX_INPUT_BYTES} bytes at most")
+            return _deny_field("data", f"{MAX_INPUT_BYTES} bytes at most")
         run = await self._runs.find_proved(identity, run_id, make_web_login_origin(source))
         if isinstance(run, Denial):
             return run
@@ -192,7 +192,7 @@ class Runs:
         return {"run": describe_run(replace(run, command=""))}
 
 
-def _log_object(run: Run, start: int, pieces: Sequence[Output]) -> dict[str, object]:
+def _describe_log(run: Run, start: int, pieces: Sequence[Output]) -> dict[str, object]:
     """Return pieces as JSON: each its offset, its stream and its bytes in base64."""
     shown = pieces[:MAX_PIECES]
     return {
@@ -223,20 +223,20 @@ def _order_in(body: Fields) -> RunOrder | Denial:
         )
     )
     if not isinstance(command, str):
-        return _bad("command", "a line for the app's shell")
+        return _deny_field("command", "a line for the app's shell")
     if not isinstance(timeout_s, int) or isinstance(timeout_s, bool):
-        return _bad("timeout_s", "a whole number of seconds")
+        return _deny_field("timeout_s", "a whole number of seconds")
     if not (lock is None or isinstance(lock, str)):
-        return _bad("lock", "a name")
+        return _deny_field("lock", "a name")
     if not (size is None or isinstance(size, str)):
-        return _bad("size", "a name")
+        return _deny_field("size", "a name")
     return RunOrder(target, command, timeout_s, lock, body.get("input") is True, size)
 
 
 def _id_in(body: Fields) -> str | Denial:
     run_id = body.get("id")
     if not (isinstance(run_id, str) and is_run_id(run_id)):
-        return _bad("id", "the id of a run")
+        return _deny_field("id", "the id of a run")
     return run_id
 
 
@@ -246,9 +246,9 @@ def _place_in(body: Fields, name: str) -> tuple[str, int] | Denial:
     if isinstance(run_id, Denial):
         return run_id
     if not isinstance(at, int) or isinstance(at, bool) or not 0 <= at <= _MAX_OFFSET:
-        return _bad(name, "a number of bytes")
+        return _deny_field(name, "a number of bytes")
     return run_id, at
 
 
-def _bad(name: str, wanted: str) -> Denial:
+def _deny_field(name: str, wanted: str) -> Denial:
     return Denial(Reason.BAD_REQUEST, f"`{name}` in the body must be {wanted}")

@@ -97,18 +97,18 @@ def encode_header(header: AsciicastHeader) -> bytes:
     taken = _KEYS & set(header.extra)
     if taken:
         raise ValueError(f"asciicast has its own meaning for {', '.join(sorted(taken))}")
-    return _line(document | dict(header.extra))
+    return _encode_line(document | dict(header.extra))
 
 
 def encode_event(event: AsciicastEvent) -> bytes:
     """Return the event's line with its line end. Times have microseconds, as in asciinema's own files."""
     # repr, not a fixed format: 0.1 stays short, and parsing returns the same number.
-    return _line([round(event.at, 6), event.code, event.data])
+    return _encode_line([round(event.at, 6), event.code, event.data])
 
 
 def decode_header(line: bytes) -> AsciicastHeader:
     """Parse the header's line. Raises AsciicastError."""
-    document = _document(line, 1)
+    document = _parse_line(line, 1)
     if not isinstance(document, dict):
         raise AsciicastError("line 1: the header is no JSON object")
     if document.get("version") != VERSION:
@@ -155,7 +155,7 @@ def decode_event(line: bytes, number: int) -> AsciicastEvent:
 
 
 def _decode_carefully(line: bytes, number: int) -> AsciicastEvent:
-    document = _document(line, number)
+    document = _parse_line(line, number)
     if not isinstance(document, list) or len(document) != 3:
         raise AsciicastError(f"line {number}: an event has a time, a code and data")
     at, code, data = document
@@ -223,12 +223,12 @@ _EVENT = msgspec.json.Decoder(tuple[float, str, str])
 _KEYS = frozenset({"version", "width", "height", "timestamp", "command", "title", "env"})
 
 
-def _line(document: object) -> bytes:
+def _encode_line(document: object) -> bytes:
     # ASCII: a lone surrogate stays an escape, and `cat` sends no control sequence to a terminal.
     return json.dumps(document, separators=(", ", ": "), allow_nan=False).encode("ascii") + b"\n"
 
 
-def _document(line: bytes, number: int) -> object:
+def _parse_line(line: bytes, number: int) -> object:
     try:
         return json.loads(line)
     except (ValueError, RecursionError):

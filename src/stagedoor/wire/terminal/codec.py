@@ -140,13 +140,13 @@ def _encode(frame: Frame) -> bytes:
                 )
             return bytes([FrameKind.SNAPSHOT]) + data
         case Resize(size):
-            return bytes([FrameKind.RESIZE]) + _size(size)
+            return bytes([FrameKind.RESIZE]) + _encode_size(size)
         case Sized(size):
-            return bytes([FrameKind.SIZE]) + _size(size)
+            return bytes([FrameKind.SIZE]) + _encode_size(size)
         case Exit(code, signal):
-            return _EXIT.pack(FrameKind.EXIT, code) + _text(signal)
+            return _EXIT.pack(FrameKind.EXIT, code) + _encode_text(signal)
         case Notice(word, text):
-            return bytes([FrameKind.NOTICE, word]) + _text(text)
+            return bytes([FrameKind.NOTICE, word]) + _encode_text(text)
         case Detach():
             return bytes([FrameKind.DETACH])
         case Remove(number):
@@ -159,7 +159,7 @@ def _encode(frame: Frame) -> bytes:
             return (
                 bytes([FrameKind.WELCOME])
                 + _WELCOME.pack(frame.out_at, frame.in_at, frame.window, frame.mode, frame.features)
-                + _text(frame.attachment)
+                + _encode_text(frame.attachment)
             )
         case Hello():
             return _hello_bytes(frame)
@@ -168,7 +168,7 @@ def _encode(frame: Frame) -> bytes:
 def _hello_bytes(frame: Hello) -> bytes:
     head = bytes([FrameKind.HELLO, frame.mode]) + _U32.pack(frame.features) + _SEEN.pack(frame.seen)
     texts = (frame.ticket, frame.terminal, frame.attachment, frame.term, frame.lang, frame.command)
-    return head + _size(frame.size) + b"".join(_text(text) for text in texts)
+    return head + _encode_size(frame.size) + b"".join(_encode_text(text) for text in texts)
 
 
 def _people_bytes(frame: People) -> bytes:
@@ -177,18 +177,18 @@ def _people_bytes(frame: People) -> bytes:
     )
     return head + b"".join(
         _PERSON.pack(person.number, person.mode, person.level, person.typed, person.for_s)
-        + _text(person.name)
+        + _encode_text(person.name)
         for person in frame.people
     )
 
 
-def _size(size: Size) -> bytes:
+def _encode_size(size: Size) -> bytes:
     if not (0 < size.columns <= MAX_SIZE and 0 < size.rows <= MAX_SIZE):
         raise TerminalError(f"a window of {size.columns} by {size.rows}; 1 to {MAX_SIZE} each")
     return _SIZE.pack(size.columns, size.rows, size.x_pixels, size.y_pixels)
 
 
-def _text(text: str) -> bytes:
+def _encode_text(text: str) -> bytes:
     data = text.encode()
     if len(data) > MAX_TEXT_BYTES:
         raise TerminalError(f"a text of {len(data)} bytes; the limit is {MAX_TEXT_BYTES}")
@@ -270,7 +270,7 @@ class _FrameReader:
         return TerminalError(f"a frame 0x{self.data[0]:02x} that is cut short")
 
 
-def _hello(fields: _FrameReader) -> Hello:
+def _read_hello(fields: _FrameReader) -> Hello:
     mode, (features,) = fields.member(Mode), fields.unpack(_U32)
     seen, size = fields.number(), fields.size()
     ticket, terminal, attachment = fields.text(), fields.text(), fields.text()
@@ -278,24 +278,24 @@ def _hello(fields: _FrameReader) -> Hello:
     return Hello(ticket, terminal, attachment, seen, size, mode, term, lang, command, features)
 
 
-def _welcome(fields: _FrameReader) -> Welcome:
+def _read_welcome(fields: _FrameReader) -> Welcome:
     out_at, in_at, window = fields.number(), fields.number(), fields.unpack(_U32)[0]
     mode, (features,) = fields.member(Mode), fields.unpack(_U32)
     return Welcome(fields.text(), out_at, in_at, window, mode, features)
 
 
-def _people(fields: _FrameReader) -> People:
+def _read_people(fields: _FrameReader) -> People:
     you, may_rule, locked = fields.number(), fields.flag(), fields.flag()
-    return People(you, may_rule, locked, tuple(_person(fields) for _ in range(fields.byte())))
+    return People(you, may_rule, locked, tuple(_read_person(fields) for _ in range(fields.byte())))
 
 
-def _person(fields: _FrameReader) -> Person:
+def _read_person(fields: _FrameReader) -> Person:
     number, mode = fields.number(), fields.member(Mode)
     level, typed, (for_s,) = fields.member(IdentityLevel), fields.flag(), fields.unpack(_U32)
     return Person(number, fields.text(), mode, level, typed, for_s)
 
 
-def _gap(fields: _FrameReader) -> Gap:
+def _read_gap(fields: _FrameReader) -> Gap:
     gap = Gap(fields.number(), fields.number())
     if not gap.start < gap.end:
         raise TerminalError("a gap without an extent")
@@ -303,7 +303,7 @@ def _gap(fields: _FrameReader) -> Gap:
 
 
 _DECODERS: dict[int, Callable[[_FrameReader], Frame]] = {
-    FrameKind.HELLO: _hello,
+    FrameKind.HELLO: _read_hello,
     FrameKind.IN: lambda fields: In(fields.number(), fields.rest(1)),
     FrameKind.ACK: lambda fields: Ack(fields.number()),
     FrameKind.RESIZE: lambda fields: Resize(fields.size()),
@@ -311,11 +311,11 @@ _DECODERS: dict[int, Callable[[_FrameReader], Frame]] = {
     FrameKind.DETACH: lambda _: Detach(),
     FrameKind.REMOVE: lambda fields: Remove(fields.number()),
     FrameKind.LOCK: lambda fields: Lock(fields.flag()),
-    FrameKind.PEOPLE: _people,
-    FrameKind.WELCOME: _welcome,
+    FrameKind.PEOPLE: _read_people,
+    FrameKind.WELCOME: _read_welcome,
     FrameKind.OUT: lambda fields: Out(fields.number(), fields.rest(1)),
     FrameKind.INACK: lambda fields: InAck(fields.number()),
-    FrameKind.GAP: _gap,
+    FrameKind.GAP: _read_gap,
     FrameKind.SNAPSHOT: lambda fields: Snapshot(fields.rest(0)),
     FrameKind.EXIT: lambda fields: Exit(fields.unpack(struct.Struct("!i"))[0], fields.text()),
     FrameKind.PONG: lambda fields: Pong(fields.number(), fields.flag()),

@@ -172,7 +172,7 @@ class Modes:
                     self._modify_keys = b""
             case b">" | b"<" | b"=", b"", b"u":
                 flags, _, mode = parameters.partition(b";")
-                self._set_keyboard(marker, _number(flags), _number(mode))
+                self._set_keyboard(marker, _parse_number(flags), _parse_number(mode))
             case _:
                 pass
 
@@ -200,5 +200,5 @@ class Modes:
         self._keyboard = [0]
 
 
-def _number(parameter: bytes) -> int:
+def _parse_number(parameter: bytes) -> int:
     return int(parameter) if parameter.isdigit() and len(parameter) < 6 else 0

@@ -85,15 +85,15 @@ class OutputParser:
         while at < len(text):
             match self._state:
                 case _ParserState.GROUND:
-                    at = self._ground(text, at, parts)
+                    at = self._take_ground(text, at, parts)
                 case _ParserState.STRING:
-                    at = self._string(text, at)
+                    at = self._skip_string(text, at)
                 case _:
-                    at = self._sequence(text, at, parts)
+                    at = self._take_sequence(text, at, parts)
         drawn = "".join(parts)
         return drawn if self._utf8 else _BEYOND_ASCII.sub("?", drawn)
 
-    def _ground(self, text: str, at: int, parts: list[str]) -> int:
+    def _take_ground(self, text: str, at: int, parts: list[str]) -> int:
         plain = _PLAIN.match(text, at)
         if plain is not None:
             parts.append(plain[0])
@@ -102,7 +102,7 @@ class OutputParser:
             self._escape()
         return at + 1
 
-    def _string(self, text: str, at: int) -> int:
+    def _skip_string(self, text: str, at: int) -> int:
         """Skip a string. Any ESC ends it, as in xterm, and begins a sequence of its own."""
         end = _ENDS_STRING.search(text, at)
         if end is None:
@@ -112,7 +112,7 @@ class OutputParser:
             self._escape()
         return end.end()
 
-    def _sequence(self, text: str, at: int, parts: list[str]) -> int:
+    def _take_sequence(self, text: str, at: int, parts: list[str]) -> int:
         body = _BODY.match(text, at) if self._state is _ParserState.CONTROL else None
         if body is not None:
             self._add(body[0])

@@ -67,7 +67,7 @@ class Files:
         self._passes = passes
         self._access = access
         self.routes: list[BaseRoute] = [
-            Route("/api/files/{app}", _Asgi(self._file), methods=["GET", "POST"]),
+            Route("/api/files/{app}", _Asgi(self._serve_file), methods=["GET", "POST"]),
             Route(
                 "/api/files/{app}/upload", _Asgi(self._upload), methods=["POST", "PATCH", "DELETE"]
             ),
@@ -75,7 +75,7 @@ class Files:
 
     # The user and the app.
 
-    async def _admitted(self, request: Request) -> tuple[Identity, Target] | Denial:
+    async def _admit(self, request: Request) -> tuple[Identity, Target] | Denial:
         source = self._guard.find_source(request)
         deny, origin = self._access.flow.deny, make_web_login_origin(source)
         denial = self._guard.check_source(request) or self._check_own_page(request)
@@ -105,8 +105,8 @@ class Files:
         return self._guard.check_own_page(request)
 
     @asynccontextmanager
-    async def _inside(self, request: Request) -> AsyncIterator[SftpSession]:
-        admitted = await self._admitted(request)
+    async def _open_session(self, request: Request) -> AsyncIterator[SftpSession]:
+        admitted = await self._admit(request)
         if isinstance(admitted, Denial):
             raise FilesDeniedError(admitted)
         source = self._guard.find_source(request)
@@ -115,10 +115,10 @@ class Files:
 
     # Downloads.
 
-    async def _file(self, request: Request, send: Send) -> Response | None:
+    async def _serve_file(self, request: Request, send: Send) -> Response | None:
         fields = parse_query_fields(request.scope["query_string"])
         path, lists = read_path(fields), "list" in fields
-        async with self._inside(request) as session:
+        async with self._open_session(request) as session:
             if request.method == "POST":
                 return JSONResponse(await describe(session, path, lists=lists))
             await self._download(request, send, session, path)
@@ -182,7 +182,7 @@ class Files:
     async def _upload(self, request: Request, _: Send) -> Response:
         fields = parse_query_fields(request.scope["query_string"])
         upload = read_upload(fields)
-        async with self._inside(request) as session:
+        async with self._open_session(request) as session:
             if request.method == "POST":
                 return JSONResponse({"offset": await begin(session, upload)})
             if request.method == "DELETE":

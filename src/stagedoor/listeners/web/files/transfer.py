@@ -78,7 +78,7 @@ async def describe(session: SftpSession, path: bytes, *, lists: bool = False) ->
     With `lists`, include the entries of a folder, at most `MAX_ENTRIES`, folders first.
     """
     async with explain_errors(path, "look at"), asyncio.timeout(OPEN_S):
-        real = _bytes(await session.sftp.realpath(path))
+        real = _encode_path(await session.sftp.realpath(path))
         if len(real) > MAX_PATH_BYTES:
             raise FilesError(
                 502, f"the shell says that {escape_path(path)} is a path of {len(real)} bytes"
@@ -100,7 +100,7 @@ async def _list(session: SftpSession, folder: bytes) -> list[dict[str, object]]:
     """Return a folder's entries. A link is followed only once the user opens it."""
     entries = []
     async for entry in session.sftp.scandir(folder):
-        name = _bytes(entry.filename)
+        name = _encode_path(entry.filename)
         # No file system has such names, but the shell's server may be any program.
         if (
             name in (b"", b".", b"..")
@@ -301,5 +301,5 @@ async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
     await asyncio.gather(*waiting, return_exceptions=True)
 
 
-def _bytes(path: bytes | str) -> bytes:
+def _encode_path(path: bytes | str) -> bytes:
     return path if isinstance(path, bytes) else path.encode("utf-8", "surrogateescape")

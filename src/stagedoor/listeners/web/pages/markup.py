@@ -38,7 +38,7 @@ ACCESS_METHODS = {
 }
 
 
-def _clock(seconds: float) -> str:
+def _format_clock(seconds: float) -> str:
     """Return a duration as the player shows it: `6:43`, `1:00:05`."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
@@ -56,7 +56,7 @@ def _translate_value(line: str, _language: str) -> str:
     return translate(line)
 
 
-def _templates() -> Environment:
+def _make_environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent.with_name("templates")),
         autoescape=True,
@@ -72,7 +72,7 @@ def _templates() -> Environment:
         translate_template, _choose_plural, newstyle=True, pgettext=translate_meaning
     )
     environment.filters |= {
-        "clock": _clock,
+        "clock": _format_clock,
         "size": format_size,
         "state": translate_state,
         "translate": lambda line: _translate_value(line, get_language()),
@@ -81,7 +81,7 @@ def _templates() -> Environment:
     return environment
 
 
-TEMPLATES = _templates()
+TEMPLATES = _make_environment()
 
 
 @dataclass(frozen=True, slots=True)

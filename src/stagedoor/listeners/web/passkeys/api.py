@@ -63,17 +63,17 @@ class PasskeyApi:
         self._proofs = proofs
         self._step_ups = step_ups
         self.routes: list[BaseRoute] = [
-            self._route("passkey/add", self._begin_registration),
-            self._route("passkey/added", self._finish_registration),
-            self._route("step-up", self._begin_step_up),
-            self._route("step-up/proved", self._finish_step_up),
+            self._make_route("passkey/add", self._begin_registration),
+            self._make_route("passkey/added", self._finish_registration),
+            self._make_route("step-up", self._begin_step_up),
+            self._make_route("step-up/proved", self._finish_step_up),
             make_script_route(guard, "/api/sign-in/passkey", self._begin_sign_in, MAX_BYTES),
             make_script_route(
                 guard, "/api/sign-in/passkey/proved", self._finish_sign_in, MAX_BYTES
             ),
         ]
 
-    def _route(self, path: str, act: _Act) -> Route:
+    def _make_route(self, path: str, act: _Act) -> Route:
         """Return a route for the browser's user."""
 
         async def answer(request: Request, fields: Fields) -> Answer:
@@ -103,7 +103,7 @@ class PasskeyApi:
         if isinstance(before, Denial):
             return before
         source = self._guard.find_source(request)
-        identity = await self._proofs.finish_sign_in(rp, _answer(fields), source)
+        identity = await self._proofs.finish_sign_in(rp, _read_answer(fields), source)
         if isinstance(identity, Denial):
             return identity
         secret = await start_session(self._passes, self._guard, request, identity, before)
@@ -129,7 +129,7 @@ class PasskeyApi:
         self, request: Request, identity: Identity, rp: RelyingParty, fields: Fields
     ) -> Fields | Denial:
         passkey = await self._passkeys.finish_registration(
-            identity, rp, read_string(fields, "name"), _answer(fields)
+            identity, rp, read_string(fields, "name"), _read_answer(fields)
         )
         return passkey if isinstance(passkey, Denial) else {"added": passkey.id}
 
@@ -148,11 +148,11 @@ class PasskeyApi:
     async def _finish_step_up(
         self, request: Request, identity: Identity, rp: RelyingParty, fields: Fields
     ) -> Fields | Denial:
-        change = self._proofs.finish_step_up(identity, rp, _answer(fields))
+        change = self._proofs.finish_step_up(identity, rp, _read_answer(fields))
         return await self._guard.apply_change(change) or {"proved": True}
 
 
-def _answer(fields: Fields) -> Fields:
+def _read_answer(fields: Fields) -> Fields:
     """Return the answer of the browser's authenticator."""
     answer = fields.get("answer")
     return answer if isinstance(answer, dict) else {}

@@ -67,7 +67,9 @@ class StepUpPages:
     ) -> Response:
         """Return the form of a proof for this browser, also by password where that suffices."""
         takes_password = await self._may_use_password(identity, wanted)
-        return self._page(request, identity, wanted, takes_password=takes_password, refusal=refusal)
+        return self._render_page(
+            request, identity, wanted, takes_password=takes_password, refusal=refusal
+        )
 
     async def _may_use_password(self, identity: Identity, wanted: str) -> bool:
         is_for_administration = wanted.startswith(f"{self._pages.place.path}/admin/")
@@ -101,7 +103,7 @@ class StepUpPages:
                 "there."
             )
             return self._pages.answer_message("Proved", line, 200)
-        return self._page(request, identity, f"{self._path}/{waiting.id}", waiting)
+        return self._render_page(request, identity, f"{self._path}/{waiting.id}", waiting)
 
     async def _ask_provider(
         self, request: Request, identity: Identity, fields: dict[str, str]
@@ -122,7 +124,7 @@ class StepUpPages:
             return begun
         return self._single_sign_on.redirect_to_provider(request, begun)
 
-    def _page(
+    def _render_page(
         self,
         request: Request,
         identity: Identity,

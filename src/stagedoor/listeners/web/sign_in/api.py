@@ -40,10 +40,10 @@ class SignInApi:
         if isinstance(secret, Denial):
             return secret
         if secret is None:
-            return _over("you are not signed in in this browser; sign in again")
+            return _describe_end("you are not signed in in this browser; sign in again")
         valid = self._guard.note_authentication(request, await self._passes.find_session(secret))
         if isinstance(valid, Denial):
-            return _over(valid.line) if valid.reason is Reason.CREDENTIAL_WRONG else valid
+            return _describe_end(valid.line) if valid.reason is Reason.CREDENTIAL_WRONG else valid
         session, identity = valid
         if fields.get("used") is True:
             used = await self._passes.use_session(session)
@@ -51,7 +51,7 @@ class SignInApi:
                 return used
             session = used
         by_provider = identity.method is Method.SSO
-        return _answer(
+        return _describe_session(
             session, self._guard.flow.now(), identity.credential_id if by_provider else None
         )
 
@@ -73,12 +73,12 @@ class SignInApi:
         valid = await self._passes.find_session(new_secret)
         if isinstance(valid, Denial):
             return valid
-        response = _answer(valid[0], self._guard.flow.now())
+        response = _describe_session(valid[0], self._guard.flow.now())
         set_cookie(response, new_secret, self._guard, request)
         return response
 
 
-def _answer(session: WebSession, now: float, provider: str | None = None) -> JSONResponse:
+def _describe_session(session: WebSession, now: float, provider: str | None = None) -> JSONResponse:
     """Answer with a session, in seconds from `now`, since the browser's clock may differ.
 
     `provider` is the identity provider of the sign-in, whose users have no password here, or None.
@@ -95,6 +95,6 @@ def _answer(session: WebSession, now: float, provider: str | None = None) -> JSO
     return JSONResponse(fields)
 
 
-def _over(why: str) -> JSONResponse:
+def _describe_end(why: str) -> JSONResponse:
     """Answer that the sign-in has ended. This is not a refusal, since the page asked for it."""
     return JSONResponse({"over": why})

@@ -52,9 +52,9 @@ class SignInPages:
 
     async def _show_form(self, request: Request) -> Response:
         wanted = restrict_path(request.query_params.get("next", ""), self._pages.home_path)
-        return HTMLResponse(self._form(request, wanted))
+        return HTMLResponse(self._render_form(request, wanted))
 
-    def _form(self, request: Request, wanted: str, why: str = "", name: str = "") -> str:
+    def _render_form(self, request: Request, wanted: str, why: str = "", name: str = "") -> str:
         # Leave the button out where it cannot work, since browsers accept no passkeys for addresses.
         has_name = not isinstance(find_relying_party(self._guard, request), Denial)
         return markup.render_sign_in(
@@ -75,7 +75,7 @@ class SignInPages:
         )
         if isinstance(identity, Denial):
             self._guard.deny(request, identity)
-            page = self._form(request, wanted, identity.line, name)
+            page = self._render_form(request, wanted, identity.line, name)
             return HTMLResponse(page, choose_page_status(identity))
         return await self._pages.begin_session(request, identity, wanted)
 

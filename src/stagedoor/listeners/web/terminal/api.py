@@ -17,9 +17,9 @@ from stagedoor.listeners.web.post import Answer, Fields, PostRoutes
 from stagedoor.listeners.web.shell_access import ShellAccess, deny_without_holder
 from stagedoor.listeners.web.terminal.fields import (
     check_terminal_name,
+    describe_share,
     list_at_terminal,
     read_target,
-    share_object,
 )
 from stagedoor.listeners.web.terminal.guests import MAX_SECRET_CHARS
 from stagedoor.model.denial import Denial, Reason
@@ -57,17 +57,17 @@ class Terminals:
         self._presence = access.presence
         self._share_s = posts.guard.settings.share_s
         self.api: list[BaseRoute] = [
-            posts.make_route("/api/terminals", self._list),
-            self._route(posts, "/api/terminals/end", self._end),
-            self._route(posts, "/api/terminals/history", self._history),
-            posts.make_route("/api/attached", self._attached),
-            self._route(posts, "/api/share", self._share),
-            posts.make_route("/api/shares", self._shares),
+            posts.make_route("/api/terminals", self._list_terminals),
+            self._make_route(posts, "/api/terminals/end", self._end_terminal),
+            self._make_route(posts, "/api/terminals/history", self._read_history),
+            posts.make_route("/api/attached", self._list_attached),
+            self._make_route(posts, "/api/share", self._share_terminal),
+            posts.make_route("/api/shares", self._list_shares),
             posts.make_route("/api/share/end", self._end_share),
         ]
         """Routes for programs and the pages' scripts."""
 
-    def _route(self, posts: PostRoutes, path: str, act: _Act) -> Route:
+    def _make_route(self, posts: PostRoutes, path: str, act: _Act) -> Route:
         """Return a route for `act` on the terminal that the request names."""
 
         async def answer(identity: Identity, body: Fields, source: Source) -> Answer:
@@ -79,7 +79,7 @@ class Terminals:
 
         return posts.make_route(path, answer)
 
-    async def _list(self, identity: Identity, body: Fields, source: Source) -> Answer:
+    async def _list_terminals(self, identity: Identity, body: Fields, source: Source) -> Answer:
         """Return the terminals of the shell, if it runs, and the sessions at them.
 
         If the app requires a fresh proof of presence and there is none, the answer does not reveal whether
@@ -113,7 +113,7 @@ class Terminals:
             ],
         }
 
-    async def _attached(self, identity: Identity, body: Fields, source: Source) -> Answer:
+    async def _list_attached(self, identity: Identity, body: Fields, source: Source) -> Answer:
         """Return the sessions at one terminal, without asking the shell."""
         grant = await find_grant(self._flow, identity, body, source)
         if isinstance(grant, Denial):
@@ -123,18 +123,20 @@ class Terminals:
             return present
         return {"attached": list_at_terminal(present, grant.target, str(body.get("terminal", "")))}
 
-    async def _end(self, grant: Grant, name: str, _: Fields, source: Source) -> Answer:
+    async def _end_terminal(self, grant: Grant, name: str, _: Fields, source: Source) -> Answer:
         output = await run_remote(self._access, source, grant, ["end", name])
         return output if isinstance(output, Denial) else {"ended": name}
 
-    async def _history(self, grant: Grant, name: str, _: Fields, source: Source) -> Answer:
+    async def _read_history(self, grant: Grant, name: str, _: Fields, source: Source) -> Answer:
         """Return the last lines of the tmux that a terminal shows; empty if it shows none."""
         output = await run_remote(self._access, source, grant, ["history", name], _MAX_HISTORY)
         return output if isinstance(output, Denial) else {"history": output}
 
     # Shares.
 
-    async def _share(self, grant: Grant, name: str, body: Fields, source: Source) -> Answer:
+    async def _share_terminal(
+        self, grant: Grant, name: str, body: Fields, source: Source
+    ) -> Answer:
         identity = grant.identity
         # Otherwise a stolen cookie could share a terminal that the cookie alone does not open.
         proof = await self._flow.check_step_up(identity, grant)
@@ -165,10 +167,10 @@ class Terminals:
         if isinstance(created, Denial):
             return created
         share, secret = created
-        return {**share_object(share), "fragment": secret}
+        return {**describe_share(share), "fragment": secret}
 
-    async def _shares(self, identity: Identity, body: Fields, source: Source) -> Answer:
-        return {"shares": [share_object(share) for share in self._presence.list_shares(identity)]}
+    async def _list_shares(self, identity: Identity, body: Fields, source: Source) -> Answer:
+        return {"shares": [describe_share(share) for share in self._presence.list_shares(identity)]}
 
     async def _end_share(self, identity: Identity, body: Fields, source: Source) -> Answer:
         share_id = str(body.get("id", ""))[:MAX_SECRET_CHARS]
@@ -222,7 +224,7 @@ async def run_remote(
                     command = shlex.join([*holder_command, *arguments])
                     result = await run_command(session.shell, command, limit_bytes)
                 channel.record_end(result.exit_status, 0, 0)
-            return _answer(result, name, limit_bytes)
+            return _read_output(result, name, limit_bytes)
     except SessionEndedError as error:
         return Denial(Reason.NO_GRANT, str(error))
     except ShellLoginError as error:
@@ -234,7 +236,7 @@ async def run_remote(
         return Denial(Reason.SHELL_UNAVAILABLE, explain_hang_up(name, error))
 
 
-def _answer(result: CommandResult, name: str, limit_bytes: int) -> str | Denial:
+def _read_output(result: CommandResult, name: str, limit_bytes: int) -> str | Denial:
     """Return the command's output in the shell `name`, or how it failed."""
     if result.too_long:
         return Denial(

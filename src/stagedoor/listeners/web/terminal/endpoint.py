@@ -46,11 +46,11 @@ class TerminalEndpoint:
         self.sessions: set[TerminalSession] = set()
         self._presence_poller = PresencePoller(access.presence, lambda: self.sessions)
         self.routes: list[BaseRoute] = [
-            Route("/api/ticket", self._ticket, methods=["POST"]),
-            WebSocketRoute("/terminal", self._terminal),
+            Route("/api/ticket", self._issue_ticket, methods=["POST"]),
+            WebSocketRoute("/terminal", self._serve_terminal),
         ]
 
-    async def _ticket(self, request: Request) -> Response:
+    async def _issue_ticket(self, request: Request) -> Response:
         source = self._guard.find_source(request)
 
         def refused(
@@ -95,7 +95,7 @@ class TerminalEndpoint:
             return refused(secret, identity, target)
         return JSONResponse({"ticket": secret})
 
-    async def _terminal(self, socket: WebSocket) -> None:
+    async def _serve_terminal(self, socket: WebSocket) -> None:
         source = self._guard.find_source(socket)
         barred = self._guard.check_source(socket) or self._guard.check_origin(socket)
         if barred is not None:

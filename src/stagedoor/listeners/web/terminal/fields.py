@@ -43,18 +43,18 @@ def describe_person(entry: PresenceEntry) -> dict[str, object]:
     """Return a session at a terminal as JSON; `since` is seconds since the epoch."""
     return {
         "name": entry.name,
-        "from": _host(entry.source),
+        "from": _remove_port(entry.source),
         "looks": entry.is_watching,
         "since": entry.since,
     }
 
 
-def _host(source: str) -> str:
+def _remove_port(source: str) -> str:
     """Return the address of a source without its port, which has no meaning to users."""
     return source.rpartition(":")[0].strip("[]") or source
 
 
-def share_object(share: Share) -> dict[str, object]:
+def describe_share(share: Share) -> dict[str, object]:
     """Return a share as JSON, without its secret."""
     return {
         "id": share.id,

@@ -48,20 +48,20 @@ class Guests:
         self._pages = pages
         self._terminal_pages = terminal_pages
         self.api: list[BaseRoute] = [
-            posts.make_route("/api/guest-ticket", self._ticket),
-            posts.make_route("/api/shared", self._offer, answers_strangers=True),
-            posts.make_route("/api/live", self._live),
+            posts.make_route("/api/guest-ticket", self._issue_ticket),
+            posts.make_route("/api/shared", self._show_offer, answers_strangers=True),
+            posts.make_route("/api/live", self._list_live),
         ]
         """Routes for programs and the pages' scripts."""
         routes = UserRoutes(pages, pages.identify)
         self.routes: list[BaseRoute] = [
-            Route("/shared", self._landing),
+            Route("/shared", self._show_landing),
             routes.get("/shared/terminal", self._show_terminal),
             routes.get("/watch/{session}", self._show_terminal),
         ]
         """Routes of pages."""
 
-    async def _ticket(self, identity: Identity, body: Fields, source: Source) -> Answer:
+    async def _issue_ticket(self, identity: Identity, body: Fields, source: Source) -> Answer:
         """Return a ticket for a guest: by the secret of a share, or to watch a session by its id."""
         admitted = await self._admit(identity, body, source)
         if isinstance(admitted, Denial):
@@ -73,15 +73,15 @@ class Guests:
         ticket = await self._passes.issue_ticket(identity, purpose)
         if isinstance(ticket, Denial):
             return self._flow.deny(ticket, make_web_login_origin(source), identity)
-        return {"ticket": ticket, "terminal": guest.terminal, **_offer_object(proved, guest)}
+        return {"ticket": ticket, "terminal": guest.terminal, **_describe_offer(proved, guest)}
 
-    async def _offer(self, identity: Identity, body: Fields, source: Source) -> Answer:
+    async def _show_offer(self, identity: Identity, body: Fields, source: Source) -> Answer:
         """Return the owner and the app of a shared terminal, for a guest who has not opened it yet."""
         admitted = await self._admit(identity, body, source)
         if isinstance(admitted, Denial):
             return admitted
         grant, guest, _ = admitted
-        return _offer_object(grant, guest)
+        return _describe_offer(grant, guest)
 
     async def _admit(
         self, identity: Identity, body: Fields, source: Source
@@ -89,7 +89,7 @@ class Guests:
         """Return a guest's grant, and the purpose of a ticket for it. A refusal is audited."""
 
         async def judge() -> tuple[Grant, Guest, TicketPurpose] | Denial:
-            purpose = self._requested(body)
+            purpose = self._find_requested(body)
             if isinstance(purpose, Denial):
                 return purpose
             claim = await self.claim(identity, purpose)
@@ -106,7 +106,7 @@ class Guests:
             return self._flow.deny(admitted, make_web_login_origin(source), identity)
         return admitted
 
-    def _requested(self, body: Fields) -> SharedTerminal | WatchedSession | Denial:
+    def _find_requested(self, body: Fields) -> SharedTerminal | WatchedSession | Denial:
         """Return the terminal that a guest requests, by the current policy."""
         secret, session = body.get("share"), body.get("watch")
         if isinstance(secret, str):
@@ -146,7 +146,7 @@ class Guests:
             if isinstance(target, Target)
         ]
 
-    async def _live(self, identity: Identity, body: Fields, source: Source) -> Answer:
+    async def _list_live(self, identity: Identity, body: Fields, source: Source) -> Answer:
         live = await self.list_watchable(identity)
         if isinstance(live, Denial):
             return live
@@ -170,7 +170,7 @@ class Guests:
 
     # Pages.
 
-    async def _landing(self, request: Request) -> Response:
+    async def _show_landing(self, request: Request) -> Response:
         barred = self._guard.check_source(request)
         if barred is not None:
             return self._pages.refuse(request, barred)
@@ -183,7 +183,7 @@ class Guests:
         return self._terminal_pages.render_for_guest(identity, session)
 
 
-def _offer_object(grant: Grant, guest: Guest) -> dict[str, object]:
+def _describe_offer(grant: Grant, guest: Guest) -> dict[str, object]:
     return {
         "app": grant.target.login_name,
         "host": guest.host,

@@ -41,10 +41,12 @@ def list_admitted_numbers(
     known = {
         person.number for person in people if person.number in before or person.number == report.you
     }
-    admitted.subtract(_key(person) for person in people if person.number in known)
-    claims = Counter(_key(person) for person in people if person.number not in known)
+    admitted.subtract(_make_key(person) for person in people if person.number in known)
+    claims = Counter(_make_key(person) for person in people if person.number not in known)
     return known | {
-        person.number for person in people if claims[_key(person)] <= admitted[_key(person)]
+        person.number
+        for person in people
+        if claims[_make_key(person)] <= admitted[_make_key(person)]
     }
 
 
@@ -63,7 +65,7 @@ def with_levels(report: People, known: Set[int], by_ssh: Set[int]) -> People:
     return replace(report, people=tuple(people))
 
 
-def _key(person: Person) -> tuple[str, bool]:
+def _make_key(person: Person) -> tuple[str, bool]:
     return person.name.partition(":")[2], person.mode is Mode.WATCH
 
 

@@ -108,7 +108,7 @@ class TerminalSession:
             denial = check_guest_terminal(self._hello, grant.guest)
             if denial is not None:
                 return flow.deny(denial, self._origin, identity, grant.target).line
-        entered = await flow.enter(identity, claim, self._origin, self._progress)
+        entered = await flow.enter(identity, claim, self._origin, self._send_step)
         if isinstance(entered, Denial):
             return entered.line
         guest = entered.grant.guest
@@ -217,7 +217,7 @@ class TerminalSession:
 
     # Notices to the client.
 
-    def _progress(self, step: ProgressStep) -> None:
+    def _send_step(self, step: ProgressStep) -> None:
         self._send(Notice(NoticeKind.PROGRESS, step.line))
 
     def _notify_end(self, line: str) -> None:
