@@ -1,4 +1,4 @@
-/** What the browser keeps for these pages, or for one tab. It may forbid that; then a page begins afresh each time. */
+/** Values that the browser stores for these pages, or for one tab. If it forbids storage, each page starts empty. */
 
 type Place = "localStorage" | "sessionStorage";
 

@@ -3,7 +3,7 @@ import { makeMatcher } from "../account/filter";
 
 export interface Command {
   label: string;
-  /** What kind of thing it is, or the keys that do the same. */
+  /** The kind of command, or the keys that do the same. */
   note: string;
   act: () => void;
 }

@@ -7,7 +7,7 @@ import { t } from "../language";
 
 const LONG_MS = 30_000;
 
-/** Show notices of `term` if the settings ask for them. A command's start and end are those that the shell marks (OSC 133), which others read after this. */
+/** Show notices of `term` if the settings ask for them. The shell marks a command's start and end (OSC 133); later handlers read these marks too. */
 export function showAlerts(term: Terminal, settings: Pick<Settings, "notify">): void {
   const box = document.querySelector<HTMLInputElement>("#settings [name=notify]");
   // A page without TLS has none.

@@ -128,7 +128,7 @@ export class Attachment {
     return frames;
   }
 
-  /** Handle WELCOME. Return whether the screen has to be cleared, since the attachment is another one. */
+  /** Handle WELCOME. Return whether the screen must be cleared, since this is another attachment. */
   private handleWelcome(welcome: HolderFrame & { kind: "welcome" }): boolean {
     const isOther = this.name !== "" && welcome.attachment !== this.name;
     if (welcome.attachment !== this.name) {
@@ -139,7 +139,7 @@ export class Attachment {
       this.seen = this.drawn = welcome.outAt;
       this.taken = this.sent = this.everSent = welcome.inAt;
     } else if (welcome.outAt !== this.seen) {
-      throw new ProtocolError(`output is to go on at ${welcome.outAt}, not ${this.seen}`);
+      throw new ProtocolError(`output continues at ${welcome.outAt}, not ${this.seen}`);
     }
     this.acked = welcome.outAt;
     this.noteTaken(welcome.inAt);

@@ -65,7 +65,7 @@ export class Dial {
       });
       const result = (await answer.json()) as { ticket?: string; message?: string; reason?: string };
       if (result.reason === "step_up_needed") {
-        // That page asks for the proof and leads back to the same terminal, which goes on meanwhile.
+        // That page asks for the proof and leads back to the same terminal, which keeps running meanwhile.
         location.assign(`${path}/step-up?next=${encodeURIComponent(location.pathname + location.search)}`);
         return { end: result.message ?? "" };
       }

@@ -33,7 +33,7 @@ const KEYPAD: Partial<Record<string, number>> = {
   ArrowLeft: 57417, ArrowRight: 57418, ArrowUp: 57419, ArrowDown: 57420, PageUp: 57421, PageDown: 57422, Home: 57423, End: 57424, Insert: 57425, Delete: 57426, Clear: 57427,
 };
 const ON_KEYPAD = 3;
-/** What keys write without Shift on an American keyboard, for those that the event names only with Shift. */
+/** The characters of keys without Shift on a US keyboard, where the event names only the one with Shift. */
 const PLACES: Partial<Record<string, string>> = {
   Minus: "-", Equal: "=", BracketLeft: "[", BracketRight: "]", Backslash: "\\", Semicolon: ";", Quote: "'", Backquote: "`", Comma: ",", Period: ".", Slash: "/", Space: " ",
 };
@@ -94,7 +94,7 @@ export function encodeKey(key: Key, flags: number): string | undefined {
   return last === "u" || last === "~" || second ? form(String(number), last) : `\x1b[${last}`;
 }
 
-/** What Ctrl and the key mean without modifyOtherKeys. Level 1 leaves these as they are. */
+/** The keys that give a control character with Ctrl. Level 1 of modifyOtherKeys leaves these as they are. */
 const HAS_CONTROL = /^[ /2-8@-~]$/;
 const LEVELS = 2;
 
@@ -119,7 +119,7 @@ export function encodeModified(key: Key, level: number): string | undefined {
   return own ? undefined : form(character.codePointAt(0));
 }
 
-/** What programs have asked for. Flags are kept for each screen apart, and those of the alternate screen end with it. */
+/** The modes that programs have set. Each screen has flags of its own, and the alternate screen's end with it. */
 export class Keyboard {
   private stacks = { normal: [0], alternate: [0] };
   private modifyOtherKeys = 0;

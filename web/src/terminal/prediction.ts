@@ -54,7 +54,7 @@ const BACKSPACE = "\x7f";
 const OTHER = "";
 /** The characters that are predicted: all terminals draw them in one cell. */
 const LETTER = /^[ -~\u00a1-\u00ac\u00ae-\u02ff\u0391-\u03a1\u03a3-\u03c9\u0410-\u044f]$/;
-/** More characters at once are a paste, of which the program may make anything. */
+/** More characters at once are a paste, and its effect cannot be predicted. */
 const MAX_TYPED = 16;
 
 const SLOW_MS = 80;
@@ -63,7 +63,7 @@ const QUICK_MS = 60;
 const ANSWERS = 4;
 /** How long after it has taken a key the program may echo it. */
 export const GRACE_MS = 250;
-/** After this time without output the cursor is where the program means to leave it. */
+/** The time without output after which the program has put the cursor where it stays. */
 export const SETTLE_MS = 30;
 
 export class Prediction {
@@ -72,10 +72,10 @@ export class Prediction {
   private slow = false;
   /** Whether the program has echoed a letter since the last key that is none. */
   private proved = false;
-  /** Where the typed letters begin. A Backspace there may find the prompt. */
+  /** The cell where the typed letters begin. A Backspace there may reach the prompt. */
   private edge: { x: number; y: number } | undefined;
   private changedAt = -Infinity;
-  /** Since when the cursor is not where it was predicted: for a moment, while a program draws elsewhere, or for good. */
+  /** The time at which the cursor left its predicted place: briefly, while a program draws elsewhere, or for good. */
   private strayedAt: number | undefined;
 
   /** Note input, which ends at the offset `end`. */
@@ -194,7 +194,7 @@ export class Prediction {
       const erases = this.edge?.y === y && this.edge.x < x && before === " ";
       return erases ? { x: x - 1, y, char: " ", from: x, cursor: x - 1, proves: false } : undefined;
     }
-    // In the middle of a line a letter moves those behind it, and in the last column it wraps.
+    // In the middle of a line a letter shifts the rest of it, and in the last column it wraps.
     if (what === OTHER || x >= screen.columns - 1 || (before !== " " && before !== what)) return undefined;
     if (this.edge?.y !== y) this.edge = { x, y };
     return { x, y, char: what, from: x, cursor: x + 1, proves: before !== what };

@@ -130,7 +130,7 @@ export class SignIn {
     if (soon && this.note.hidden) {
       const at = formatClock(this.endsAt / 1000);
       const again = createButton(t`Sign in again`, () => this.open(""));
-      this.note.replaceChildren(t`Your sign-in ends at ${at}. What runs in the terminal goes on. `, again);
+      this.note.replaceChildren(t`Your sign-in ends at ${at}. Programs in the terminal keep running. `, again);
     }
     this.note.hidden = !soon;
   }
@@ -158,7 +158,7 @@ export class SignIn {
     );
     this.byProvider.addEventListener("submit", () => this.leave());
     const title = createElement("h2", t`Sign in again`, { id: "sign-in-title" });
-    const stays = createElement("p", t`The terminal stays as it is, and what runs in it goes on.`);
+    const stays = createElement("p", t`The terminal stays as it is, and its programs keep running.`);
     this.dialog.append(title, stays, this.why, this.byPassword, this.byProvider);
     this.dialog.addEventListener("close", () => this.shut());
   }

@@ -214,7 +214,7 @@ const foreground = new Foreground(() => {
 });
 
 /**
- * A full-screen program echoes nothing by itself. But tmux does, which is the terminal's own program and so no job, and
+ * A full-screen program echoes nothing. But tmux does, which is the terminal's own program and so no job, and
  * has the mode of bracketed paste from a line editor in it.
  */
 const echo = new LocalEcho(term, settings, () => {

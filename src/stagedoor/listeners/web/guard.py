@@ -93,7 +93,7 @@ class RequestGuard:
             denial, make_web_login_origin(self.find_source(connection)), identity, target
         )
 
-    def _unread_forward(self, connection: HTTPConnection) -> Denial | None:
+    def _refuse_unread_forward(self, connection: HTTPConnection) -> Denial | None:
         """Refuse a client whose reported address cannot be read, since it must not count as the proxy."""
         peer = _read_peer(connection)
         if self._read_forwarded(connection, peer) is not None:
@@ -102,7 +102,7 @@ class RequestGuard:
             Reason.BAD_REQUEST,
             f"the proxy at {peer.address} sent an X-Forwarded-For whose last entry is not an address",
             "web.forwarded_from trusts it; an administrator corrects that proxy's settings",
-            "tell an administrator",
+            "report this to an administrator",
         )
 
     def _read_forwarded(self, connection: HTTPConnection, peer: Source) -> Source | None:
@@ -124,7 +124,7 @@ class RequestGuard:
     def check_connection(self, connection: HTTPConnection) -> Denial | None:
         """Refuse a request by its source or its Host, whatever its path."""
         return (
-            self._unread_forward(connection)
+            self._refuse_unread_forward(connection)
             or self.rules.refuse_outsider(self.find_source(connection))
             or self._refuse_wrong_host(connection)
         )

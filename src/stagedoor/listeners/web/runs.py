@@ -76,7 +76,7 @@ class Runs:
     async def _start(self, identity: Identity, body: Fields, source: Source) -> Answer:
         """Start a run. A request that is repeated with the same `id` does not start it twice.
 
-        A start that takes longer, for a node or an image, goes on after the answer.
+        A start that takes longer, for a node or an image, continues after the answer.
         """
         order, run_id = _order_in(body), body.get("id")
         if isinstance(order, Denial):

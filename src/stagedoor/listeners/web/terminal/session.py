@@ -154,7 +154,10 @@ class TerminalSession:
         try:
             channel = await self._audit(session)
         except RecordingError as error:
-            why = f"this terminal has to be recorded and cannot be ({error}); tell an administrator"
+            why = (
+                f"this terminal has to be recorded and cannot be ({error}); "
+                "report this to an administrator"
+            )
             session.end_as(End.UNRECORDED, why)
             return why
         relay = TerminalRelay(
