@@ -90,6 +90,30 @@ async def test_a_role_for_some_apps_does_not_tell_users_from_other_names(world: 
     assert (await world.ask("ann", "GET /grants", user="absent")).status == 404
 
 
+async def test_only_an_owner_learns_names_by_grants_for_their_apps(world: World) -> None:
+    """A mistyped name is an error, since the grant would wait for the next user of that name."""
+    admin.add_user(world.service, "dora", groups=["dev"])
+    admin.add_grant(world.service, "user:olga", "a-*")
+
+    async def preview(who: str, subject: str) -> tuple[int, Any]:
+        grant = {"subject": subject, "app": "a-web", "environment": "*", "permissions": ["enter"]}
+        answer = await world.ask(who, "POST /grants", grant, dry_run="true")
+        return answer.status, answer.said
+
+    status, said = await preview("olga", "user:absent")
+    assert (status, said["detail"]) == (404, "there is no user absent")
+    for subject in ("user:dora", "group:dev"):
+        status, said = await preview("olga", subject)
+        assert (status, [gain["user"] for gain in said["gains"]]) == (200, ["dora"])
+    status, said = await preview("olga", "everybody")
+    assert {"dora", "nick"} <= {gain["user"] for gain in said["gains"]}
+    for who in ("otto", "ansel"):
+        assert await preview(who, "user:dora") == await preview(who, "user:absent")
+        assert (await preview(who, "user:dora"))[0] == 403
+    for who in ("olga", "ansel"):
+        assert (await world.ask(who, "GET /users")).status == 403
+
+
 async def test_a_role_for_some_apps_does_not_tell_sessions_elsewhere_from_none(
     world: World,
 ) -> None:
