@@ -48,7 +48,7 @@ class Row {
   }
 
   get shown(): string | undefined {
-    return this.prediction.overlay()?.text;
+    return this.prediction.makeOverlay()?.text;
   }
 }
 
@@ -58,7 +58,7 @@ test("a letter is shown at once when the line is slow and the program echoes", (
   assert.equal(row.shown, undefined);
   row.answer("p");
   row.prove().type("d");
-  assert.deepEqual(row.prediction.overlay(), { x: 8, y: 0, text: "d", cursor: 9 });
+  assert.deepEqual(row.prediction.makeOverlay(), { x: 8, y: 0, text: "d", cursor: 9 });
   row.type("o");
   assert.equal(row.shown, "do");
   row.answer("do");
@@ -159,9 +159,9 @@ test("Backspace erases what was typed, and never the prompt", () => {
   const row = new Row().prove();
   row.type("ab");
   row.type("\x7f");
-  assert.deepEqual(row.prediction.overlay(), { x: 7, y: 0, text: "a ", cursor: 8 });
+  assert.deepEqual(row.prediction.makeOverlay(), { x: 7, y: 0, text: "a ", cursor: 8 });
   for (let back = 0; back < 9; back++) row.type("\x7f");
-  assert.equal(row.prediction.overlay()?.cursor, 2);
+  assert.equal(row.prediction.makeOverlay()?.cursor, 2);
 });
 
 test("nothing is predicted in the middle of a line, in a full screen, and at the right edge", () => {
@@ -258,7 +258,7 @@ class Shell {
     for (const char of text) {
       this.type(char);
       this.typed += 1;
-      if (this.prediction.overlay()?.text.endsWith(char)) this.atOnce += 1;
+      if (this.prediction.makeOverlay()?.text.endsWith(char)) this.atOnce += 1;
       await pause(gap);
     }
   }
@@ -294,7 +294,7 @@ class Shell {
 
   /** No predicted cell may stay longer than the line and the shell take together. */
   private check(): void {
-    const [overlay, now] = [this.prediction.overlay(), performance.now()];
+    const [overlay, now] = [this.prediction.makeOverlay(), performance.now()];
     const cells = new Set([...(overlay?.text ?? "")].map((char, at) => `${(overlay?.x ?? 0) + at},${overlay?.y} ${char}`));
     for (const cell of this.since.keys()) if (!cells.has(cell)) this.since.delete(cell);
     for (const cell of cells) {
@@ -345,7 +345,7 @@ test("no wrong letter stays over a real shell, and plain typing is shown at once
       await shell.quiet(100);
       for (const char of "hunter2") {
         shell.type(char);
-        assert.equal(shell.prediction.overlay(), undefined, "a password is shown");
+        assert.equal(shell.prediction.makeOverlay(), undefined, "a password is shown");
         await pause(30);
       }
       shell.type("\r");
@@ -354,7 +354,7 @@ test("no wrong letter stays over a real shell, and plain typing is shown at once
         await pause(chance(50));
       }
       await shell.quiet(GRACE_MS + 300);
-      assert.equal(shell.prediction.overlay(), undefined);
+      assert.equal(shell.prediction.makeOverlay(), undefined);
     } catch (error) {
       throw new Error(`SEED=${seed}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
     } finally {

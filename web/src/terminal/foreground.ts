@@ -32,10 +32,10 @@ export class Foreground {
     this.since ??= this.stirred;
     clearTimeout(this.timer);
     const due = Math.max(Math.min(this.stirred + REST_MS, this.since + EVERY_MS), this.asked + EVERY_MS);
-    this.timer = setTimeout(() => this.due(), due - this.stirred);
+    this.timer = setTimeout(() => this.askNow(), due - this.stirred);
   }
 
-  private due(): void {
+  private askNow(): void {
     this.since = undefined;
     this.asked = Date.now();
     this.ask();

@@ -190,14 +190,14 @@ function read(fields: Reader, type: number): HolderFrame {
     }
     case TYPE.people: {
       const [you, mayRule, locked] = [fields.offset(), fields.flag(), fields.flag()];
-      return { kind: "people", you, mayRule, locked, people: Array.from({ length: fields.byte() }, () => person(fields)) };
+      return { kind: "people", you, mayRule, locked, people: Array.from({ length: fields.byte() }, () => readPerson(fields)) };
     }
     default:
       throw new FrameError(`an unknown frame, 0x${type.toString(16)}`);
   }
 }
 
-function person(fields: Reader): Person {
+function readPerson(fields: Reader): Person {
   const [number, mode, level, typed, forS] = [fields.offset(), fields.byte(), fields.byte(), fields.flag(), fields.u32()];
   if (!(mode in Mode)) throw new FrameError(`${mode} is no mode`);
   if (!(level in IdentityLevel)) throw new FrameError(`${level} is no identity level`);

@@ -17,8 +17,8 @@ const [FIRST, LAST] = [0x20, 0x7e];
 const [FIRST_TONE, LAST_TONE] = [0x1f3fb, 0x1f3ff];
 const PICTOGRAPH = /\p{Extended_Pictographic}/u;
 
-/** Return that version with emoji joined. `tone` is called for each skin tone. */
-function joined(base: IUnicodeVersionProvider, tone: () => void): IUnicodeVersionProvider {
+/** Return the provider `base` with emoji joined. `tone` is called for each skin tone. */
+function makeJoiningProvider(base: IUnicodeVersionProvider, tone: () => void): IUnicodeVersionProvider {
   const plain = base.charProperties(FIRST, 0);
   return {
     version: "stagedoor",
@@ -57,7 +57,7 @@ export function joinEmoji(term: Pick<Terminal, "unicode"> & Partial<Pick<Termina
     term.registerCharacterJoiner?.(modifiedEmoji);
   };
   // The add-on exposes its provider only to the terminal that it is activated with.
-  const register = (base: IUnicodeVersionProvider) => term.unicode.register(joined(base, tone));
+  const register = (base: IUnicodeVersionProvider) => term.unicode.register(makeJoiningProvider(base, tone));
   new Unicode11Addon().activate({ unicode: { register } } as unknown as Terminal);
   term.unicode.activeVersion = "stagedoor";
 }

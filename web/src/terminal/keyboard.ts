@@ -38,12 +38,12 @@ const PLACES: Partial<Record<string, string>> = {
   Minus: "-", Equal: "=", BracketLeft: "[", BracketRight: "]", Backslash: "\\", Semicolon: ";", Quote: "'", Backquote: "`", Comma: ",", Period: ".", Slash: "/", Space: " ",
 };
 
-function place(code: string): string | undefined {
+function findPlace(code: string): string | undefined {
   return /^(?:Key|Digit)(.)$/.exec(code)?.[1]?.toLowerCase() ?? PLACES[code];
 }
 
 /** Return the modifiers as the protocol counts them: 1 for none. The locks count for all keys or for none. */
-function modifiers(key: Key, locks: boolean): number {
+function encodeModifiers(key: Key, locks: boolean): number {
   // Windows reports AltGr as Ctrl and Alt.
   const grave = key.getModifierState("AltGraph");
   const locked = (locks && key.getModifierState("CapsLock") ? 64 : 0) + (locks && key.getModifierState("NumLock") ? 128 : 0);
@@ -51,8 +51,8 @@ function modifiers(key: Key, locks: boolean): number {
 }
 
 /** Return the character of a key without Shift. With Ctrl or Alt on a keyboard of other letters it goes by the key's place. */
-function unshifted(key: Key): string {
-  const here = place(key.code);
+function findUnshifted(key: Key): string {
+  const here = findPlace(key.code);
   if ((key.ctrlKey || key.altKey) && here !== undefined && key.key > "~") return here;
   const lower = key.key.toLowerCase();
   return lower !== key.key.toUpperCase() || !key.shiftKey ? lower : here ?? key.key;
@@ -66,7 +66,7 @@ export function encodeKey(key: Key, flags: number): string | undefined {
   const modifier = MODIFIERS[key.code];
   // With the Super or Command key, keys are the browser's and the desktop's.
   if (modifier === undefined ? key.metaKey : !all) return undefined;
-  const held = modifiers(key, all);
+  const held = encodeModifiers(key, all);
   const event = flags & EVENTS ? (released ? ":3" : key.repeat ? ":2" : "") : "";
   const second = held > 1 || event ? `${held}${event}` : "";
   const form = (number: string, last = "u", text = "") => `\x1b[${[number, second || (text ? "" : undefined), text || undefined].filter((field) => field !== undefined).join(";")}${last}`;
@@ -75,10 +75,10 @@ export function encodeKey(key: Key, flags: number): string | undefined {
   const writes = [...key.key].length === 1;
   const keypad = key.location === ON_KEYPAD ? KEYPAD[key.code] ?? KEYPAD[key.key] ?? (/^Numpad\d$/.test(key.code) ? 57399 + Number(key.code.slice(-1)) : undefined) : undefined;
   if (writes) {
-    const character = unshifted(key);
+    const character = findUnshifted(key);
     if (!all && !released && ((held - 1) & ~1) === 0) return undefined;
     const code = (text: string) => text.codePointAt(0) ?? 0;
-    const here = place(key.code);
+    const here = findPlace(key.code);
     const alternates = flags & ALTERNATES ? [key.shiftKey && key.key !== character ? code(key.key) : "", here !== undefined && here !== character ? code(here) : ""] : [];
     const number = [keypad !== undefined && all ? keypad : code(character), ...alternates].join(":").replace(/:+$/, "");
     const typed = flags & TEXT && all && !released && !((held - 1) & 6) ? String(code(key.key)) : "";
@@ -103,7 +103,7 @@ const LEVELS = 2;
  * that have a code of their own, level 2 only text and Shift-Tab. Unlike xterm, Shift alone never changes text.
  */
 export function encodeModified(key: Key, level: number): string | undefined {
-  const held = modifiers(key, false);
+  const held = encodeModifiers(key, false);
   if (level === 0 || held === 1 || key.type !== "keydown" || key.metaKey) return undefined;
   const form = (code: number | undefined) => (code === undefined ? undefined : `\x1b[27;${held};${code}~`);
   const full = level === LEVELS;
@@ -111,7 +111,7 @@ export function encodeModified(key: Key, level: number): string | undefined {
     const own = held === 2 && key.key === "Tab" || !full && (key.altKey || !/^(?:Enter|Tab)$/.test(key.key));
     return own ? undefined : form({ Enter: 13, Tab: 9, Escape: 27, Backspace: 127 }[key.key]);
   }
-  const plain = unshifted(key);
+  const plain = findUnshifted(key);
   const letter = plain.toUpperCase() !== plain;
   const shifted = letter ? plain.toUpperCase() : key.key > "~" ? plain : key.key;
   const character = key.shiftKey ? shifted : plain;

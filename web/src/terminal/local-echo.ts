@@ -26,7 +26,7 @@ export class LocalEcho {
 
   /** Note input, which ends at the offset `end`. */
   noteInput(data: Uint8Array, end: number): void {
-    this.prediction.noteInput(data, end, performance.now(), this.screen());
+    this.prediction.noteInput(data, end, performance.now(), this.readScreen());
     this.draw();
   }
 
@@ -38,7 +38,7 @@ export class LocalEcho {
 
   /** Note that output was drawn. */
   noteOutput(): void {
-    this.prediction.noteOutput(performance.now(), this.screen());
+    this.prediction.noteOutput(performance.now(), this.readScreen());
     this.draw();
   }
 
@@ -48,7 +48,7 @@ export class LocalEcho {
     this.draw();
   }
 
-  private screen(): Screen {
+  private readScreen(): Screen {
     const buffer = this.term.buffer.active;
     return {
       columns: this.term.cols,
@@ -64,10 +64,10 @@ export class LocalEcho {
     const { wakeAt } = this.prediction;
     if (wakeAt !== undefined)
       this.timer = setTimeout(() => {
-        this.prediction.look(performance.now(), this.screen());
+        this.prediction.look(performance.now(), this.readScreen());
         this.draw();
       }, Math.max(0, wakeAt - performance.now()) + 1);
-    this.overlay = this.prediction.overlay();
+    this.overlay = this.prediction.makeOverlay();
     if (this.overlay === undefined) this.drawn.hidden = true;
     else this.cover(this.overlay);
   }

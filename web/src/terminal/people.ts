@@ -131,14 +131,14 @@ export class PeopleBar {
     this.bar.replaceChildren();
     if (people.locked) this.bar.append(createElement("b", t`Locked`, { className: "locked" }));
     if (alone) this.bar.append(createElement("span", t`Only you`));
-    this.bar.append(...there.slice(0, IN_BAR).map((person) => this.chip(person, assignColours(people.people)(person))));
+    this.bar.append(...there.slice(0, IN_BAR).map((person) => this.makeChip(person, assignColours(people.people)(person))));
     if (there.length > IN_BAR) this.bar.append(createElement("span", `+${there.length - IN_BAR}`));
     const names = there.map((person) => `${formatName(person)} ${describeActivity(person)}${person.typed ? t`, typed last` : ""}`).join("; ");
     this.bar.title = names + (people.locked ? `${alone ? "" : ". "}${people.mayRule ? t`Locked: a click unlocks it` : t`Locked: by its owner`}` : "");
     this.bar.setAttribute("aria-label", `${people.locked ? t`Locked. ` : ""}${alone ? t`Only you are here` : t`Also here: ${names}`}`);
   }
 
-  private chip(person: Person, colour: string): HTMLElement {
+  private makeChip(person: Person, colour: string): HTMLElement {
     const chip = createElement("span", "", { className: `person ${colour}${person.typed ? " typed" : ""}` });
     chip.append(createElement("b", formatName(person)), createElement("i", ` ${describeActivity(person)}`));
     return chip;
@@ -153,7 +153,7 @@ export class PeopleBar {
 
   private fill(place: HTMLElement, people: People): void {
     const list = createElement("ul", "", { className: "keys" });
-    for (const person of people.people) list.append(this.row(person, people));
+    for (const person of people.people) list.append(this.makeRow(person, people));
     place.replaceChildren(list);
     if (!people.mayRule) return;
     const lock = createElement("input", "", { type: "checkbox", id: "lock", checked: people.locked });
@@ -163,7 +163,7 @@ export class PeopleBar {
     place.append(label);
   }
 
-  private row(person: Person, people: People): HTMLElement {
+  private makeRow(person: Person, people: People): HTMLElement {
     const row = createElement("li");
     const you = person.number === people.you;
     row.append(createElement("span", you ? t`${formatName(person)} (you)` : formatName(person), { className: `person ${assignColours(people.people)(person)}` }));

@@ -134,8 +134,8 @@ export class Prediction {
   }
 
   /** Return what to draw over the screen, if anything. */
-  overlay(): Overlay | undefined {
-    const places = this.places();
+  makeOverlay(): Overlay | undefined {
+    const places = this.listPlaces();
     const [first, last] = [places[0], places.at(-1)];
     if (!this.slow || !this.proved || this.strayedAt !== undefined || first === undefined || last === undefined) return undefined;
     // The real cursor is covered as well.
@@ -145,7 +145,7 @@ export class Prediction {
     return { x, y: last.y, text, cursor: last.cursor };
   }
 
-  private places(): Place[] {
+  private listPlaces(): Place[] {
     return this.keys.flatMap(({ place }) => place ?? []);
   }
 
@@ -153,7 +153,7 @@ export class Prediction {
   private confirm(screen: Screen): void {
     const waits = this.keys.findIndex(({ place, takenAt }) => place === undefined || takenAt === undefined);
     for (let count = waits < 0 ? this.keys.length : waits; count > 0; count--) {
-      const done = this.places().slice(0, count);
+      const done = this.listPlaces().slice(0, count);
       const last = done.at(-1);
       const cells = new Map(done.map(({ x, char }) => [x, char]));
       if (last === undefined || screen.y !== last.y || screen.x !== last.cursor) continue;
@@ -182,14 +182,14 @@ export class Prediction {
   private predict(screen: Screen): void {
     let at: { x: number; y: number } = screen;
     for (const key of this.keys) {
-      key.place ??= screen.echoes ? this.place(key.what, at.x, at.y, screen) : undefined;
+      key.place ??= screen.echoes ? this.predictKey(key.what, at.x, at.y, screen) : undefined;
       if (key.place === undefined) return;
       at = { x: key.place.cursor, y: key.place.y };
     }
   }
 
-  private place(what: string, x: number, y: number, screen: Screen): Place | undefined {
-    const before = this.places().findLast((place) => place.x === x)?.char ?? screen.at(x, y);
+  private predictKey(what: string, x: number, y: number, screen: Screen): Place | undefined {
+    const before = this.listPlaces().findLast((place) => place.x === x)?.char ?? screen.at(x, y);
     if (what === BACKSPACE) {
       const erases = this.edge?.y === y && this.edge.x < x && before === " ";
       return erases ? { x: x - 1, y, char: " ", from: x, cursor: x - 1, proves: false } : undefined;

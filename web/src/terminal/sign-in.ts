@@ -143,7 +143,7 @@ export class SignIn {
     who.append(name);
     const secret = createElement("label", t`Password, or a token `);
     secret.append(this.secret);
-    this.byPassword.append(who, secret, this.buttons(t`Sign in`, "sign-in-later"));
+    this.byPassword.append(who, secret, this.makeButtons(t`Sign in`, "sign-in-later"));
     this.byPassword.addEventListener("submit", (event) => {
       event.preventDefault();
       void this.submitPassword();
@@ -154,7 +154,7 @@ export class SignIn {
       createElement("input", "", { type: "hidden", name: "provider" }),
       createElement("input", "", { type: "hidden", name: "next", value: `${this.path}/signed-in` }),
       createElement("p", t`It opens in another tab. After you sign in there, this page continues automatically.`),
-      this.buttons("", "sign-in-stay"),
+      this.makeButtons("", "sign-in-stay"),
     );
     this.byProvider.addEventListener("submit", () => this.leave());
     const title = createElement("h2", t`Sign in again`, { id: "sign-in-title" });
@@ -163,7 +163,7 @@ export class SignIn {
     this.dialog.addEventListener("close", () => this.shut());
   }
 
-  private buttons(text: string, laterId: string): HTMLDivElement {
+  private makeButtons(text: string, laterId: string): HTMLDivElement {
     const later = createButton(t`Not now`, () => this.shut(), { id: laterId });
     const both = createElement("div", "");
     both.append(createElement("button", text, { type: "submit", className: "primary" }), later);

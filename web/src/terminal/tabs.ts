@@ -7,17 +7,17 @@ import { readNames, store } from "../storage";
 
 const MAX_TABS = 6;
 
-function key(app: string): string {
+function makeKey(app: string): string {
   return `stagedoor.tabs.${app}`;
 }
 
 function keep(app: string, names: string[]): void {
-  store("sessionStorage", key(app), JSON.stringify(names));
+  store("sessionStorage", makeKey(app), JSON.stringify(names));
 }
 
 /** Show the tabs, `terminal` as the open one. `go` is called before a click on another one leads there. */
 export function showTabs(app: string, terminal: string, go: () => void): void {
-  const before = readNames("sessionStorage", key(app));
+  const before = readNames("sessionStorage", makeKey(app));
   const names = before.includes(terminal) ? before : [...before, terminal].slice(-MAX_TABS);
   keep(app, names);
   const here = getElement("terminal-name");
@@ -32,5 +32,5 @@ export function showTabs(app: string, terminal: string, go: () => void): void {
 
 /** Remove the tab of a terminal that has ended. */
 export function dropTab(app: string, terminal: string): void {
-  keep(app, readNames("sessionStorage", key(app)).filter((name) => name !== terminal));
+  keep(app, readNames("sessionStorage", makeKey(app)).filter((name) => name !== terminal));
 }

@@ -192,7 +192,7 @@ function handleAdmission(guestOf: Partial<Admitted>): void {
   attachment.terminal = guestOf.terminal ?? "";
   attachment.mode = guestOf.typing === true ? Mode.Mirror : Mode.Watch;
   getElement("app").textContent = app;
-  title.of(app, attachment.terminal);
+  title.setTerminal(app, attachment.terminal);
   mark("guest", guestOf.typing === true ? t`Shared by ${guestOf.host ?? ""}: ${attachment.terminal}` : t`Watching ${guestOf.host ?? ""}: ${attachment.terminal}`);
 }
 

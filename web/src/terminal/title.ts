@@ -28,7 +28,7 @@ export class Title {
   }
 
   /** Set the app and the terminal, which a guest's page learns with its ticket. */
-  of(app: string, terminal: string): void {
+  setTerminal(app: string, terminal: string): void {
     this.app = app;
     this.terminal = terminal;
     this.draw();

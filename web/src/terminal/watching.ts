@@ -10,7 +10,7 @@ const WATCHES = "watch";
 /** The most time that a reload takes, even on the slowest line. */
 const AGAIN_MS = 30_000;
 
-function key(app: string, terminal: string): string {
+function makeKey(app: string, terminal: string): string {
   return `stagedoor.watch.${app}.${terminal}`;
 }
 
@@ -32,14 +32,14 @@ export function wasHere(app: string, terminal: string): boolean {
 
 /** Return whether this tab only watches a terminal. */
 export function isWatching(app: string, terminal: string): boolean {
-  return readStored("sessionStorage", key(app, terminal)) === WATCHES;
+  return readStored("sessionStorage", makeKey(app, terminal)) === WATCHES;
 }
 
 /** Remember that this tab only watches, and show a button that ends this, so that the page asks again. */
 export function keepWatching(app: string, terminal: string, beside: HTMLElement, again: () => void): void {
-  store("sessionStorage", key(app, terminal), WATCHES);
+  store("sessionStorage", makeKey(app, terminal), WATCHES);
   const stop = (): void => {
-    store("sessionStorage", key(app, terminal), "");
+    store("sessionStorage", makeKey(app, terminal), "");
     again();
   };
   beside.before(createButton(t`Type…`, stop, { id: "stop-watching", title: t`Stop watching, and choose again` }));
