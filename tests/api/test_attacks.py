@@ -21,6 +21,7 @@ from stagedoor.model.access_request import RequestRule
 from stagedoor.model.denial import Denial
 from stagedoor.model.permission import Permission
 from stagedoor.model.role import Role, RoleRule
+from stagedoor.model.selector import ALL_USERS
 from stagedoor.model.target import Target
 from stagedoor.store.journal import StoreJournal
 from stagedoor.wire.api.inputs import Name
@@ -105,7 +106,7 @@ async def test_only_an_owner_learns_names_by_grants_for_their_apps(world: World)
     for subject in ("user:dora", "group:dev"):
         status, said = await preview("olga", subject)
         assert (status, [gain["user"] for gain in said["gains"]]) == (200, ["dora"])
-    status, said = await preview("olga", "everybody")
+    status, said = await preview("olga", ALL_USERS)
     assert {"dora", "nick"} <= {gain["user"] for gain in said["gains"]}
     for who in ("otto", "ansel"):
         assert await preview(who, "user:dora") == await preview(who, "user:absent")
