@@ -42,7 +42,7 @@ from tests.plan import (
 from tests.workers import ENDING, Workers, end_by_signals
 
 MAX_FLAKY = 3
-AGAIN_S = 2.0
+SECOND_SIGNAL_S = 2.0
 MAX_RERUNS = 20
 """With more failures than this something is broken, and nothing is run again."""
 DURATIONS = ("--durations=20", "--durations-min=10")
@@ -222,7 +222,7 @@ def run(arguments: Sequence[str]) -> Outcome:
     def end(number: int, _: object) -> None:
         # At once after the first comes the same one, from the script or for the whole group.
         signals.append((number, time.monotonic()))
-        again = signals[-1][1] - signals[0][1] > AGAIN_S
+        again = signals[-1][1] - signals[0][1] > SECOND_SIGNAL_S
         process.send_signal(signal.SIGKILL if again else signal.SIGTERM)
 
     with tempfile.TemporaryDirectory(prefix="stagedoor-tests-") as folder:

@@ -94,11 +94,11 @@ class ControllerManager:
             self._cluster,
             self._identity,
             lambda problem: self._on_problem("election", problem),
-            annotations=self._annotations,
+            annotations=self._make_annotations,
         )
         self._controller: Controller | None = None
         self._waits_for_store = False
-        self._health = HealthListener(self._pages()) if health else None
+        self._health = HealthListener(self._make_pages()) if health else None
 
     async def run(self) -> None:
         """Run until SIGTERM or SIGINT, then release the lease, so that another replica takes over at once."""
@@ -228,14 +228,14 @@ class ControllerManager:
     def _on_fault(self, _: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
         self._log.error(str(context.get("message")), exc_info=context.get("exception"))
 
-    def _pages(self) -> dict[str, Callable[[], HealthPage]]:
+    def _make_pages(self) -> dict[str, Callable[[], HealthPage]]:
         return {
             "/healthz": lambda: HealthPage("alive\n"),
-            "/readyz": self._readiness,
-            "/metrics": lambda: HealthPage(self._measured(), content_type=CONTENT_TYPE),
+            "/readyz": self._report_readiness,
+            "/metrics": lambda: HealthPage(self._render_metrics(), content_type=CONTENT_TYPE),
         }
 
-    def _annotations(self) -> Mapping[str, str | None]:
+    def _make_annotations(self) -> Mapping[str, str | None]:
         """Return the lease's annotation about the served namespaces; each leader writes its own."""
         controller = self._controller
         if controller is None:
@@ -245,7 +245,7 @@ class ControllerManager:
             NAMESPACES: format_report(served, controller.list_unserved(), controller.count_ending())
         }
 
-    def _readiness(self) -> HealthPage:
+    def _report_readiness(self) -> HealthPage:
         """Return the answer to a readiness probe.
 
         A replica that stands by is ready. A leader is ready once it serves any namespace: a single one that
@@ -266,7 +266,7 @@ class ControllerManager:
             return HealthPage("leading\n")
         return HealthPage(f"leading; {len(unserved)} namespaces are not served\n{''.join(lines)}")
 
-    def _measured(self) -> str:
+    def _render_metrics(self) -> str:
         if self._controller is not None:
             self._controller.measure()
         self._metrics.requests = self._cluster.requests

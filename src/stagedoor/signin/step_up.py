@@ -71,9 +71,9 @@ class StepUpService:
         if identity.sign_in is None or self._url is None:
             return None
         async with self._beginning:  # when 50 connections come at once, one begins
-            return await self._instruction(identity, identity.sign_in.id, target, source)
+            return await self._make_instruction(identity, identity.sign_in.id, target, source)
 
-    async def _instruction(
+    async def _make_instruction(
         self, identity: Identity, sign_in: bytes, target: Target | str, source: Source
     ) -> str | None:
         now = self._context.now()
@@ -88,7 +88,7 @@ class StepUpService:
             sign_in,
             identity.name,
             target if isinstance(target, str) else target.login_name,
-            self._label(sign_in),
+            self._find_label(sign_in),
             find_source_network(source.address),
             hash_letters(id_, letters),
             now,
@@ -109,7 +109,7 @@ class StepUpService:
         self._last_step_ups[sign_in] = _LastStepUp(id_, step_up.ends_at, instruction)
         return instruction
 
-    def _label(self, sign_in: bytes) -> str:
+    def _find_label(self, sign_in: bytes) -> str:
         """Return the name of the machine that has the sign-in, or a general name for other sign-ins."""
         for login in self._context.policy().bound_keys.values():
             if login.id == sign_in:

@@ -65,7 +65,7 @@ class Supervisor:
         self._tasks = Tasks("a reload or an upgrade failed")
         self._waits_for_store = False
         self._problems = ProblemLog(self._log)
-        self._services = SideServices(self._condition, self._measured, self._problems)
+        self._services = SideServices(self._read_condition, self._measure, self._problems)
         self._gateway_file = GatewayFile()
         self._older = OldGateways(self._workers.take_metrics)
         self._upgrade = UpgradeService(
@@ -103,7 +103,7 @@ class Supervisor:
             ports.add(split_address(address)[1])  # before a hand-over the predecessor listens there
         return tuple(sorted(ports - {0}))
 
-    def _condition(self) -> Condition:
+    def _read_condition(self) -> Condition:
         """Return the condition for probes."""
         state = self._workers.state
         return Condition(
@@ -117,7 +117,7 @@ class Supervisor:
             sinks=self._services.audit.read_states(),
         )
 
-    def _measured(self) -> dict[Series, float]:
+    def _measure(self) -> dict[Series, float]:
         """Return the metrics of the workers, and the time until certificates expire."""
         certificates = measure_certificates(self._checked.settings, time.time())
         return self._workers.totals.combine() | certificates

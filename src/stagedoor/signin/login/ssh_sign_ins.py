@@ -140,9 +140,9 @@ class KeyBinding:
                 continue
             for id_, answer in waiting:
                 if id_ in answered and not answer.done():
-                    answer.set_result(self._outcome(answered[id_]))
+                    answer.set_result(self._find_outcome(answered[id_]))
 
-    def _outcome(self, login: PendingLogin | None) -> PendingLogin | Denial:
+    def _find_outcome(self, login: PendingLogin | None) -> PendingLogin | Denial:
         """Return an answered login if it was approved, else why not. None is a login that was deleted."""
         if login is None:
             return Denial(
