@@ -90,7 +90,7 @@ def explain_not_started(
     code = asyncssh.OPEN_CONNECT_FAILED
     match error:
         case RecordingError():
-            why = f"this session has to be recorded and cannot be ({error}); tell an administrator"
+            why = f"this session has to be recorded and cannot be ({error}); report this to an administrator"
         case asyncssh.ChannelOpenError() if is_forward:
             why, code = error.reason, error.code
         case asyncssh.ChannelOpenError(code=asyncssh.OPEN_REQUEST_PTY_FAILED):

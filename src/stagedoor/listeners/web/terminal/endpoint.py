@@ -28,7 +28,7 @@ from stagedoor.model.shell import ProgressStep
 from stagedoor.model.target import Target
 from stagedoor.session.access_request import answer_with_reason
 from stagedoor.signin.passes import PassService
-from stagedoor.wire.terminal.frames import SUBPROTOCOL, Notice, NoticeKind, TerminalError
+from stagedoor.wire.terminal.frames import SUBPROTOCOL, Hello, Notice, NoticeKind, TerminalError
 
 
 class TerminalEndpoint:
@@ -107,21 +107,9 @@ class TerminalEndpoint:
             await socket.close()
             return
         await socket.accept(subprotocol=SUBPROTOCOL)
-        client, limit_s = (
-            TerminalSocket(socket),
-            self._guard.settings.client_limits.header_timeout_s,
-        )
-        try:
-            async with asyncio.timeout(limit_s):
-                hello = await client.read_hello()
-        except ClientClosedError:
-            return
-        except TimeoutError:
-            why = f"no HELLO came within {limit_s:g} s; connect again"
-            await self._turn_away(client, NoticeKind.FAULT, why)
-            return
-        except TerminalError as error:
-            await self._turn_away(client, NoticeKind.FAULT, str(error))
+        client = TerminalSocket(socket)
+        hello = await self._read_hello(client)
+        if hello is None:
             return
         ticket = self._guard.note_authentication(
             socket, await self._passes.use_ticket(hello.ticket)
@@ -156,6 +144,21 @@ class TerminalEndpoint:
             await terminal.run(identity, claim)
         finally:
             self.sessions.discard(terminal)
+
+    async def _read_hello(self, client: TerminalSocket) -> Hello | None:
+        """Return the client's HELLO, or None after turning the client away or if it has hung up."""
+        limit_s = self._guard.settings.client_limits.header_timeout_s
+        try:
+            async with asyncio.timeout(limit_s):
+                return await client.read_hello()
+        except ClientClosedError:
+            return None
+        except TimeoutError:
+            why = f"no HELLO came within {limit_s:g} s; connect again"
+        except TerminalError as error:
+            why = str(error)
+        await self._turn_away(client, NoticeKind.FAULT, why)
+        return None
 
     async def _turn_away(self, client: TerminalSocket, kind: NoticeKind, why: str) -> None:
         try:

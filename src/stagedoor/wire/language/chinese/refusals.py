@@ -76,7 +76,6 @@ REFUSALS = {
     "ask an administrator for another": "请向管理员索取新的",
     "ask an administrator if you have none": "如果没有，请向管理员索取",
     "ask an administrator to set them up": "请让管理员设置",
-    "tell an administrator": "请告知管理员",
     "report this to an administrator": "请将此情况报告给管理员",
     "sign in again": "请重新登录",
     "sign in, and try again": "请登录后重试",
