@@ -222,7 +222,7 @@ def test_the_secret_of_a_login_is_refused_where_others_can_read_it(
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
     with ours:
-        accepted = worker.gateway.listener.serve_accepted
+        accepted = worker.gateway.tunnel_listener.serve_accepted
         source = Source.of("192.168.7.7", 40000)
         worker.loop.call_soon_threadsafe(accepted, TcpStream(theirs), source)
         ours.sendall(asked)

@@ -15,7 +15,7 @@ from stagedoor.listeners.tunnel import WrapTls
 from stagedoor.model.source import Source
 from stagedoor.net.listen import bind
 from stagedoor.net.tcp import TcpStream
-from stagedoor.serve.compose import Gateway
+from stagedoor.serve.compose import WorkerParts
 from stagedoor.settings.file import parse_settings
 from tests.fixtures.worker import WorkerThread, log_lines
 from tests.listeners.wire import Peer, Upstream, bearer, dialled, eventually, head, read_answer
@@ -54,7 +54,7 @@ class GatewayWorker(WorkerThread):
         super().__init__(self.settings, self._sockets, ports, limits, self._record)
 
     @property
-    def gateway(self) -> Gateway:
+    def gateway(self) -> WorkerParts:
         return self.parts
 
     @property
@@ -70,15 +70,15 @@ class GatewayWorker(WorkerThread):
         """The header that lets `dev` in."""
         return bearer(self.token)
 
-    def _record(self, gateway: Gateway) -> None:
+    def _record(self, gateway: WorkerParts) -> None:
         """Record each connection that the listener gets."""
-        accepted = gateway.listener.serve_accepted
+        accepted = gateway.tunnel_listener.serve_accepted
 
         def keep(stream: TcpStream, source: Source, wrap_tls: WrapTls | None = None) -> None:
             self._accepted[source.port] = stream
             accepted(stream, source, wrap_tls)
 
-        gateway.listener.serve_accepted = keep  # type: ignore[method-assign]  # it only records
+        gateway.tunnel_listener.serve_accepted = keep  # type: ignore[method-assign]  # it only records
 
     def sessions(self) -> int:
         return len(self.gateway.registry)
@@ -87,7 +87,7 @@ class GatewayWorker(WorkerThread):
         """Wait until no session is open, and no connection is being answered."""
         eventually(
             "everybody has left",
-            lambda: not self.sessions() and not self.gateway.listener.unanswered_count,
+            lambda: not self.sessions() and not self.gateway.tunnel_listener.unanswered_count,
         )
 
     def wait_until_read(self, peer: Peer) -> None:

@@ -119,7 +119,7 @@ async def test_a_client_whose_key_waits_may_exchange_again(
     monkeypatch.setattr(
         AcceptingServer,
         "begin_auth",
-        lambda visitor, _: visitor.connection.wait_for_person() or True,
+        lambda visitor, _: visitor.connection.suspend_login_timeout() or True,
     )
     monkeypatch.setattr(Exchanging, "public_key_auth_requested", lambda client: client.exchange(3))
     client = await flood(server, after_login=False)

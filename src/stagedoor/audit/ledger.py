@@ -238,7 +238,7 @@ class AuditLedger:
             self._thread.join(timeout_s if left == 0 else 1.0)  # it may hang in a dead disk
         return left
 
-    # The rest, except `_abandon`, runs in the writer's thread or under its lock.
+    # The rest runs in the writer's thread or under its lock; any thread may call `_add` and `_abandon`.
 
     def _add(self, event: Event) -> None:
         with self._lock:
@@ -293,7 +293,7 @@ class AuditLedger:
         with self._lock:
             # After a write the thread checks once more without a notification, because closes follow logins,
             # and waking it for each of them would cost more than writing it.
-            at_first_s: float | None = self._group_commit_s
+            recheck_s: float | None = self._group_commit_s
             while not self._ended:
                 now, flushing = time.monotonic(), self._flushing > 0
                 wait_s = self._pending.wait_s(
@@ -304,7 +304,7 @@ class AuditLedger:
                     self._writing = True
                     return self._pending.take(self._clock(), flushing=flushing)
                 if wait_s is None:
-                    wait_s, at_first_s = at_first_s, None
+                    wait_s, recheck_s = recheck_s, None
                 self._wakes_at = math.inf if wait_s is None else now + wait_s
                 self._lock.wait(wait_s)
             return None

@@ -28,8 +28,8 @@ class ClientLimits:
     complete, and from a WebSocket's handshake to its first frame. Ample for a slow line, and too short for an
     attacker to hold many connections."""
     max_pending: int = 4096
-    """The most connections that have not sent CONNECT a whole header, or have sent the WebShell nothing. When
-    one more arrives, the oldest one of the network with the most of them is closed."""
+    """The most connections to the CONNECT listener without a whole header, or to the WebShell without a byte.
+    When one more arrives, the oldest one of the network with the most of them is closed."""
     startups: StartupLimits = StartupLimits()
     login_grace_s: float = 60.0
     """An SSH connection must have logged in by then: a minute to find a security key and touch it."""

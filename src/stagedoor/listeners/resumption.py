@@ -47,9 +47,9 @@ class SessionLink:
     exactly once: by `on_end` with the session's end, or by `on_release` if the session continues elsewhere.
     """
 
-    def __init__(self, wait_s: Callable[[Grant], float]) -> None:
-        """Create a link without a session; `wait_s` returns how long a session waits for its client."""
-        self._wait_s = wait_s
+    def __init__(self, away_limit_s: Callable[[Grant], float]) -> None:
+        """Create a link without a session; `away_limit_s` returns how long a session waits for its client."""
+        self._away_limit_s = away_limit_s
         self._control: Control | None = None
         self._loop = asyncio.get_running_loop()
         self._number = 0
@@ -103,7 +103,7 @@ class SessionLink:
 
     def _set_wait(self, grant: Grant) -> None:
         if self._control is not None:
-            self._control.set_limit(self._number, self._wait_s(grant))
+            self._control.set_limit(self._number, self._away_limit_s(grant))
 
     def _close(self, end: End, detail: str) -> None:
         self._end = self._end or (end, detail)
@@ -149,7 +149,7 @@ class ResumableConnection(SessionLink):
     """One connection of a resumable tunnel, as `session.ports.ResumableConnector`."""
 
     def __init__(self, endpoints: ResumeEndpoints, request: ResumeRequest) -> None:
-        super().__init__(endpoints.wait_s)
+        super().__init__(endpoints.away_limit_s)
         self.is_resumable = False
         """Whether the client gets frames. If there is no endpoint, a new tunnel is a plain one."""
         self._endpoints = endpoints
@@ -160,7 +160,7 @@ class ResumableConnection(SessionLink):
         """Return the session to which the client returns, or None if it opens a new one."""
         if not self._request.attempt:
             return None
-        if not self._wait_s(ready.grant):
+        if not self._away_limit_s(ready.grant):
             return Denial(Reason.SESSION_OVER, "your grant does not permit resuming a session")
         try:
             ticket = await self._endpoints.resume(ready, self._request, self)
@@ -173,10 +173,10 @@ class ResumableConnection(SessionLink):
         return ticket.earlier
 
     async def connect(self, opened: Opened, dial: DialShell) -> Stream | Denial:
-        """Return a stream to the endpoint, or as a plain tunnel to the shell, or why there is none."""
+        """Return a stream to the endpoint, or to the shell for a plain tunnel, or why there is none."""
         ticket = self._ticket
         if ticket is None:
-            if not self._wait_s(opened.ready.grant):
+            if not self._away_limit_s(opened.ready.grant):
                 return await dial(opened.ready)
             result = await self._endpoints.open(opened, dial, self._request, self)
             if not isinstance(result, StreamTicket):
@@ -234,7 +234,7 @@ class Adopter:
         if isinstance(target, Denial) or note is None:
             return  # it was opened by another version
         (source, identity), earlier = note, orphan.earlier
-        link = SessionLink(self._endpoints.wait_s)
+        link = SessionLink(self._endpoints.away_limit_s)
         try:
             number = await control.adopt(earlier.id, link)
         except OSError:

@@ -155,14 +155,14 @@ class TunnelListener:
             await downstream.refuse(entered)
             return
         with entered.transfer() as hand_over:
-            resumes = resumable is not None and resumable.is_resumable
+            is_resumable = resumable is not None and resumable.is_resumable
             try:
-                early = await downstream.accept(entered, self._flow.now(), resumes)
+                early = await downstream.accept(entered, self._flow.now(), is_resumable)
             except OSError:
-                if not resumes:
+                if not is_resumable:
                     raise
                 early = b""  # The session continues without its client, as after any other cut.
-            if resumable is not None and resumes:
+            if resumable is not None and is_resumable:
                 start = partial(self._relay.start, downstream.stream, entered.stream, early)
                 downstream.is_handed_over = True
                 resumable.take_over(entered, start)
@@ -181,7 +181,7 @@ class TunnelListener:
         Usually it has, and then the connection needs no timer and no place in the queue.
         """
         rules = self._rules
-        if rules.is_proxy(downstream.source):
+        if rules.needs_proxy_header(downstream.source):
             return None
         if (denial := rules.refuse_outsider(downstream.source)) is not None:
             return denial

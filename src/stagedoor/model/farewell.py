@@ -6,4 +6,4 @@ FAREWELL_S = 5.0
 """After a login, since one second is too short on a busy machine or on a line that loses packets.
 
 If the connection were closed at once, ssh(1) would fail to write its next message before it reads the reason.
-Behind a ProxyCommand or `ssh -W` it always might."""
+Behind a ProxyCommand or `ssh -W` that can happen even so."""

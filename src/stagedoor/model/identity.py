@@ -45,7 +45,7 @@ def sign_in_number(id_: bytes) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The user of a verified credential. Made by `authn` only.
+    """The user of a verified credential. Made by `authn`, and by `authz` where it answers about a user.
 
     `scopes` limits what the credential may be used for (`connect`, `connect:app01`,
     `connect:app*.staging`); None allows everything that the identity's grants allow. `credential_id`

@@ -15,7 +15,7 @@ from stagedoor.model.trace import TraceContext
 
 
 class AccessMethod(StrEnum):
-    """The access methods: the listener through which a session came."""
+    """The access methods: how a session came."""
 
     CONNECT = "connect"
     JUMP = "jump"
@@ -74,7 +74,7 @@ def explain_cancellation(error: BaseException) -> str:
 
 
 class Ready(Struct, frozen=True):
-    """The shell of a grant, which is running. Made by the flow from `ensure` only."""
+    """The shell of a grant, which is running. Made by the flow only."""
 
     grant: Grant
     shell: Shell

@@ -14,7 +14,7 @@ _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
 class Target(Struct, frozen=True):
-    """An app's shell as a person names it. Made by `wire.target.parse_target` only.
+    """An app's shell as a person names it. Names from clients become one in `wire.target` only.
 
     `app` and `environment` are lower-case RFC 1123 labels. `environment` is None if the name has none,
     which stands for the installation's only or default environment.

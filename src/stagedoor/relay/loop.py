@@ -19,7 +19,7 @@ from stagedoor.relay.watched import FAULT, WatchedTunnels
 
 log = logging.getLogger(__name__)
 
-_COMES = READ | URGENT | FAILED | HANG_UP | LAST
+_SOURCE_EVENTS = READ | URGENT | FAILED | HANG_UP | LAST
 _NEAR_END = URGENT | FAILED | HANG_UP | LAST
 
 _LONGEST_S = 30.0
@@ -182,7 +182,7 @@ class Relay:
         bell = self._bell
         watched = self._watched
         directions = watched.directions
-        work = watched.pump
+        work = watched.move_direction
         while not self._stopped:
             rung = False
             if watched.unfinished:
@@ -201,9 +201,9 @@ class Relay:
                 direction = directions[fd]
                 if direction is None:  # its tunnel ended earlier in this batch
                     continue
-                if events & _COMES:
+                if events & _SOURCE_EVENTS:
                     if events & _NEAR_END:
-                        direction.is_eager = True
+                        direction.reads_until_empty = True
                     work(direction)
                 if events & WRITE and direction.twin.is_blocked:
                     work(direction.twin)

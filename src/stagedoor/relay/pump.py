@@ -69,7 +69,7 @@ def push(direction: Direction) -> bool:
     return not direction.is_blocked
 
 
-def refuse(direction: Direction) -> str:
+def pass_on_refusal(direction: Direction) -> str:
     """Explain to the sink why the source refused logins and hangs up. Return the reason, "" if unknown.
 
     The explanation is sent once, and cut off if the sink does not accept all of it.

@@ -62,7 +62,7 @@ class Splice:
                 return False
             if size == self._chunk:
                 direction.is_bulk = self.pipes.is_ready()
-            elif not direction.is_eager:
+            elif not direction.reads_until_empty:
                 # epoll(7), "Edge-triggered and stream-oriented files": a short read means dry.
                 return False
             left -= size

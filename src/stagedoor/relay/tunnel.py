@@ -22,7 +22,7 @@ class SinkError(Exception):
 
 
 class Direction:
-    """One direction: from `source` to `sink`. Only the relay's thread touches it.
+    """One direction: from `source` to `sink`. Only the relay's thread changes it.
 
     `rest` and `pipe` hold the bytes that were read and are not written yet, those in `rest` first. Nothing is
     read while either has bytes: this is the backpressure, which also bounds both.
@@ -32,9 +32,9 @@ class Direction:
         "is_armed",
         "is_blocked",
         "is_bulk",
-        "is_eager",
         "moved",
         "pipe",
+        "reads_until_empty",
         "rest",
         "source",
         "source_fd",
@@ -61,7 +61,7 @@ class Direction:
         """Whether the poller watches the sink for being writable."""
         self.is_bulk = False
         """Whether this is a large transfer, to be spliced rather than copied."""
-        self.is_eager = False
+        self.reads_until_empty = False
         """Whether the source's end or urgent data is near, so that only an empty read proves it empty."""
 
     @property

@@ -15,7 +15,7 @@ from stagedoor.model.denial import Denial
 from stagedoor.model.farewell import FAREWELL_S
 from stagedoor.model.session import End, Ended
 from stagedoor.relay.poller import Poller
-from stagedoor.relay.pump import Pump, push, refuse, shutdown_sink
+from stagedoor.relay.pump import Pump, pass_on_refusal, push, shutdown_sink
 from stagedoor.relay.splice import Splice
 from stagedoor.relay.state import Side, Stage, judge_failure
 from stagedoor.relay.tunnel import Direction, SinkError, SourceError, Tunnel
@@ -113,9 +113,9 @@ class WatchedTunnels:
     def begin(self, tunnel: Tunnel) -> None:
         """Move the bytes from before the watch: early ones, and those that TLS has already decrypted."""
         for direction in tunnel.directions:
-            self.pump(direction)
+            self.move_direction(direction)
 
-    def pump(self, direction: Direction) -> None:
+    def move_direction(self, direction: Direction) -> None:
         """Move bytes in one direction, and end the direction or the tunnel if it is finished."""
         tunnel = direction.tunnel
         try:
@@ -128,11 +128,11 @@ class WatchedTunnels:
                 if more:
                     self.unfinished.add(direction)
                 elif more is None:
-                    if why := refuse(direction):
+                    if why := pass_on_refusal(direction):
                         self._close_refusing_upstream(tunnel, why)
                         return
                     direction.stage = _SHUT
-                    # close(2), which follows at once, sends the last end of plain TCP.
+                    # close(2), which follows at once, sends the FIN of the direction that ends last.
                     last = tunnel.is_spliced and direction.twin.stage is _ENDED
                     direction.is_blocked = not (last or shutdown_sink(direction))
             elif direction.stage is _SHUT:
@@ -166,12 +166,12 @@ class WatchedTunnels:
         """
         tunnel = direction.tunnel
         move = self._splice.move if tunnel.is_spliced else self._pump.move
-        direction.is_eager = True
+        direction.reads_until_empty = True
         with contextlib.suppress(SourceError, SinkError, OSError):
             for _ in range(_LAST_TURNS):
                 if direction.stage is not _OPEN or direction.is_blocked or not move(direction):
                     break
-        if why := refuse(direction):
+        if why := pass_on_refusal(direction):
             self._close_refusing_upstream(tunnel, why)
             return
         number = error.errno if isinstance(error, OSError) else None
@@ -195,8 +195,8 @@ class WatchedTunnels:
         tunnel.is_spliced = False
         to_downstream.stage = _SHUT  # downstream may still hold a part of the explanation
         self.refusing.append((self._clock() + FAREWELL_S, tunnel))
-        self.pump(to_downstream)
-        self.pump(tunnel.to_upstream)
+        self.move_direction(to_downstream)
+        self.move_direction(tunnel.to_upstream)
 
     def _unwatch(self, direction: Direction) -> None:
         fd = direction.source_fd

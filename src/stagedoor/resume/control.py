@@ -33,14 +33,14 @@ FAULTS = "faults"
 class EndpointControl:
     """The connection of one worker to the endpoint in `folder`. Belongs to one event loop.
 
-    A session ends after `away_s` seconds without a client, or after `idle_s` seconds in which it moves no
-    bytes (None: never). `suffix` is that of a retired endpoint, which gets no new sessions.
+    A session ends after `away_limit_s` seconds without a client, or after `idle_s` seconds in which it moves
+    no bytes (None: never). `suffix` is that of a retired endpoint, which gets no new sessions.
     """
 
     def __init__(
-        self, folder: Path, away_s: float, idle_s: float | None = None, suffix: str = ""
+        self, folder: Path, away_limit_s: float, idle_s: float | None = None, suffix: str = ""
     ) -> None:
-        self.away_s = away_s
+        self.away_limit_s = away_limit_s
         self._folder = folder
         self._idle_s = idle_s
         self._suffix = suffix
@@ -77,7 +77,7 @@ class EndpointControl:
         for suffix in list_retired(self._folder):
             retired = known.get(suffix)
             if retired is None:
-                retired = EndpointControl(self._folder, self.away_s, suffix=suffix)
+                retired = EndpointControl(self._folder, self.away_limit_s, suffix=suffix)
                 retired.adopt_orphans(self._on_orphan)
             self._retired[suffix] = retired
         return self._retired.values()
@@ -119,10 +119,10 @@ class EndpointControl:
         if number in self._requests:
             self._send(f"end {number} {why}")
 
-    def set_limit(self, number: int, away_s: float) -> None:
+    def set_limit(self, number: int, away_limit_s: float) -> None:
         """Change how long a session waits for its client."""
         if number in self._requests:
-            self._send(f"limit {number} {away_s:g}")
+            self._send(f"limit {number} {away_limit_s:g}")
 
     def make_orphan(self, number: int) -> None:
         """Give up an adopted session without ending it, so that another worker can adopt it."""

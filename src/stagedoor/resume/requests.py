@@ -44,7 +44,7 @@ class Control(Protocol):
         """End a session, with the reason for its client."""
         ...
 
-    def set_limit(self, number: int, away_s: float) -> None:
+    def set_limit(self, number: int, away_limit_s: float) -> None:
         """Change how long a session waits for its client."""
         ...
 
@@ -71,18 +71,18 @@ class StreamTicket:
 class SessionRequest:
     """A session for an endpoint: its id, who may return to it, what an adopting worker needs, and the limit.
 
-    `away_s` is how long it waits for its client; `note` and `owner` are as in `messages`.
+    `away_limit_s` is how long it waits for its client; `note` and `owner` are as in `messages`.
     """
 
     id: str
     owner: str
     note: str
-    away_s: float
+    away_limit_s: float
 
     def make_words(self, key: str, idle_s: float | None) -> str:
         """Return the words of `open` after NUMBER. A note that is too long is left out."""
         note = self.note if len(self.note) <= MAX_NOTE_CHARS else "-"
-        return f"{key} {self.id} {self.away_s:g} {idle_s or 0:g} {note} {self.owner}"
+        return f"{key} {self.id} {self.away_limit_s:g} {idle_s or 0:g} {note} {self.owner}"
 
 
 @dataclass(frozen=True, slots=True)

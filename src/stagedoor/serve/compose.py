@@ -1,4 +1,4 @@
-"""Constructs a worker's parts. No other module names their concrete classes."""
+"""Constructs a worker's parts. Only `serve` names their concrete classes."""
 
 import time
 from functools import partial
@@ -69,7 +69,7 @@ COUNTS_AT_ONCE = 256
 process keeps the memory of its largest list."""
 
 
-class Gateway:
+class WorkerParts:
     """The running parts of one worker. Each part uses only those above it."""
 
     def __init__(
@@ -152,7 +152,7 @@ class Gateway:
         connector = make_connector(ports, self.shells)
         flow = self._build_flow(connector, step_ups, requests)
         endpoints = build_endpoints(settings, self._note, connector)
-        self.listener = TunnelListener(
+        self.tunnel_listener = TunnelListener(
             flow, self.relay, make_accept_rules(settings), endpoints, client_limits
         )
         problems = self._problems

@@ -15,7 +15,7 @@ import structlog
 from stagedoor.model.errors import StagedoorError, StoreError
 from stagedoor.model.session import STOPPING, End
 from stagedoor.serve import log
-from stagedoor.serve.compose import Gateway
+from stagedoor.serve.compose import WorkerParts
 from stagedoor.serve.metrics.definitions import LAG
 from stagedoor.serve.metrics.tally import list_messages
 from stagedoor.serve.parts.certificates import SupervisorCertificates
@@ -59,7 +59,7 @@ class Worker:
         self._log = structlog.get_logger()
         self._sockets = ListeningSockets(begin.sockets, self._settings)
         self._certificates = SupervisorCertificates(send)
-        self._gateway = Gateway(
+        self._gateway = WorkerParts(
             self._settings,
             begin.instance,
             frozenset(begin.own_ports),
@@ -94,9 +94,9 @@ class Worker:
                 self._gateway.run_watch.run(),
             )
         ]
-        self._sockets.open(self._gateway.listener, self._gateway.ssh, self._gateway.web)
-        if self._gateway.listener.adopter is not None:
-            self._gateway.listener.adopter.start()
+        self._sockets.open(self._gateway.tunnel_listener, self._gateway.ssh, self._gateway.web)
+        if self._gateway.tunnel_listener.adopter is not None:
+            self._gateway.tunnel_listener.adopter.start()
         send(Up())
         try:
             while self._drain is None and not self._close:
@@ -120,13 +120,13 @@ class Worker:
         """Accept no more, wait until the sessions have ended, and close those that are left."""
         gateway = self._gateway
         self._sockets.stop_accepting()
-        if gateway.listener.adopter is not None:
-            gateway.listener.adopter.stop()
+        if gateway.tunnel_listener.adopter is not None:
+            gateway.tunnel_listener.adopter.stop()
         send(DrainReport(self._open_count()))
         if gateway.web is not None:
             gateway.web.drain()
         await self._wait_until_drained()
-        await gateway.listener.drop_unanswered()
+        await gateway.tunnel_listener.drop_unanswered()
         await self._close_all()
         for listener in (gateway.ssh, gateway.web):
             if listener is not None:
@@ -153,7 +153,7 @@ class Worker:
 
     def _open_count(self) -> int:
         gateway = self._gateway
-        unanswered = gateway.listener.unanswered_count
+        unanswered = gateway.tunnel_listener.unanswered_count
         if gateway.ssh is not None:
             unanswered += gateway.ssh.unanswered_count
         return len(gateway.registry) + unanswered
@@ -223,8 +223,8 @@ class Worker:
             try:
                 self._gateway.tally.observe(LAG, late_s)
                 self._gateway.registry.expire()
-                if self._gateway.listener.adopter is not None:
-                    await self._gateway.listener.adopter.connect_endpoints()
+                if self._gateway.tunnel_listener.adopter is not None:
+                    await self._gateway.tunnel_listener.adopter.connect_endpoints()
                 with suppress(OSError):  # the gateway logs it, and the next tick tries again
                     await asyncio.to_thread(self._gateway.renew_keys)
                 with suppress(StoreError):  # then the ledger refuses logins

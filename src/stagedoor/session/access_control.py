@@ -73,7 +73,7 @@ class AccessControl:
     async def judge_with_newest_policy(
         self, judge: Callable[[], Awaitable[_Result | Denial]]
     ) -> _Result | Denial:
-        """Return the verdict of `judge`; of a second call if it refuses and the store has a newer policy."""
+        """Return the verdict of `judge`, called again if it refuses and the store has a newer policy."""
         version, was_unavailable = self.policy.version, self.policy.is_unavailable
         result = await judge()
         if not isinstance(result, Denial):

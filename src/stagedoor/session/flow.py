@@ -85,7 +85,7 @@ class Flow(AccessControl):
         """Return whether the shells list the target. Costs nothing."""
         return self.shells.has_target(target)
 
-    # Sessions: from `enter` to `leave`.
+    # Sessions: from `enter` to `close_session`.
 
     async def enter_by_name(
         self,
@@ -201,6 +201,69 @@ class Flow(AccessControl):
         attempt.outcome = entered.reason if isinstance(entered, Denial) else OPENED
         return entered
 
+    async def _ensure(
+        self, grant: Grant, progress: Progress, trace: int, *, start: bool
+    ) -> Ready | Denial:
+        """Return the running shell, if the grant is still valid by then. Start the shell only with `start`.
+
+        A guest who only watches enters by the host's grant.
+        """
+        shell: Shell | Denial | None = None
+        if not start:
+            shell = await self.shells.resolve(grant.target)
+            if shell is None:
+                return Denial(
+                    Reason.SHELL_UNAVAILABLE,
+                    f"the shell {grant.target.shell_name} does not run now",
+                )
+        if shell is None or grant.guest is None or grant.guest.may_type:
+            shell = self.shells.find_ready(grant) or await start_shell(
+                self.shells, grant, progress, self.start_timeout_s
+            )
+        if isinstance(shell, Denial):
+            return shell
+        current = self.authoriser.judge_again(grant)
+        return current if isinstance(current, Denial) else Ready(current, shell, trace)
+
+    async def _open(
+        self, ready: Ready, attempt: LoginAttempt, resumable: ResumableConnector | None
+    ) -> Opened | Denial:
+        """Start the clock of the access request, if there is one, and open the session in the audit."""
+        grant = await self.start_access_clock(ready.grant)
+        if isinstance(grant, Denial):
+            return grant
+        if grant is not ready.grant:
+            ready = Ready(grant, ready.shell, ready.trace)
+        attempt.begin("audit")
+        earlier = None if resumable is None else await resumable.find_earlier(ready)
+        if isinstance(earlier, Denial):
+            return earlier
+        opened = await self.ledger.open(
+            ready, attempt.origin.access_method, attempt.origin.source, earlier
+        )
+        if isinstance(opened, Opened) and earlier is not None:
+            self.write_line(make_resumed_line(opened, earlier))
+        return opened
+
+    async def _connect(
+        self, opened: Opened, needs: Permission | None, resumable: ResumableConnector | None
+    ) -> Entered | Denial:
+        """Connect a session that is open in the audit. If that fails, end the session."""
+        self.shells.touch(opened.ready.grant.target)
+        self.registry.register(opened, needs)
+        try:
+            dial = self.connector.connect
+            stream = await (
+                dial(opened.ready) if resumable is None else resumable.connect(opened, dial)
+            )
+        except BaseException as error:
+            self.close_session(opened, describe_failed_entry(error))
+            raise
+        if isinstance(stream, Denial):
+            self.close_session(opened, Ended(End.UNREACHED, detail=stream.message))
+            return stream
+        return Entered(self, opened, stream)
+
     def _refuse(
         self, denial: Denial, attempt: LoginAttempt, identity: Identity, target: Target | None
     ) -> Denial:
@@ -271,66 +334,3 @@ class Flow(AccessControl):
         self.ledger.release(opened, counts)
         self.shells.release(opened.ready.grant.target)
         self.registry.unregister(opened)
-
-    async def _ensure(
-        self, grant: Grant, progress: Progress, trace: int, *, start: bool
-    ) -> Ready | Denial:
-        """Return the running shell, if the grant is still valid by then. Start the shell only with `start`.
-
-        A guest who only watches enters by the host's grant.
-        """
-        shell: Shell | Denial | None = None
-        if not start:
-            shell = await self.shells.resolve(grant.target)
-            if shell is None:
-                return Denial(
-                    Reason.SHELL_UNAVAILABLE,
-                    f"the shell {grant.target.shell_name} does not run now",
-                )
-        if shell is None or grant.guest is None or grant.guest.may_type:
-            shell = self.shells.find_ready(grant) or await start_shell(
-                self.shells, grant, progress, self.start_timeout_s
-            )
-        if isinstance(shell, Denial):
-            return shell
-        current = self.authoriser.judge_again(grant)
-        return current if isinstance(current, Denial) else Ready(current, shell, trace)
-
-    async def _open(
-        self, ready: Ready, attempt: LoginAttempt, resumable: ResumableConnector | None
-    ) -> Opened | Denial:
-        """Start the clock of the access request, if there is one, and open the session in the audit."""
-        grant = await self.start_access_clock(ready.grant)
-        if isinstance(grant, Denial):
-            return grant
-        if grant is not ready.grant:
-            ready = Ready(grant, ready.shell, ready.trace)
-        attempt.begin("audit")
-        earlier = None if resumable is None else await resumable.find_earlier(ready)
-        if isinstance(earlier, Denial):
-            return earlier
-        opened = await self.ledger.open(
-            ready, attempt.origin.access_method, attempt.origin.source, earlier
-        )
-        if isinstance(opened, Opened) and earlier is not None:
-            self.write_line(make_resumed_line(opened, earlier))
-        return opened
-
-    async def _connect(
-        self, opened: Opened, needs: Permission | None, resumable: ResumableConnector | None
-    ) -> Entered | Denial:
-        """Connect a session that is open in the audit. If that fails, end the session."""
-        self.shells.touch(opened.ready.grant.target)
-        self.registry.register(opened, needs)
-        try:
-            dial = self.connector.connect
-            stream = await (
-                dial(opened.ready) if resumable is None else resumable.connect(opened, dial)
-            )
-        except BaseException as error:
-            self.close_session(opened, describe_failed_entry(error))
-            raise
-        if isinstance(stream, Denial):
-            self.close_session(opened, Ended(End.UNREACHED, detail=stream.message))
-            return stream
-        return Entered(self, opened, stream)

@@ -1,7 +1,7 @@
 """asyncssh's client connection, with the limits on memory and time that hostile shells make necessary.
 
-A shell's developers may run anything in place of its sshd. Names with an underscore are asyncssh's own, and
-only this module of the package relies on them.
+A shell's developers may run anything in place of its sshd. `_auth_complete`, `_channels`,
+`_deferred_packets`, `_force_close`, `_kex_complete` and `_loop` are asyncssh's own.
 """
 
 import asyncio

@@ -129,11 +129,11 @@ class ShellControl(asyncssh.SSHUNIXSession[bytes]):
             raise
         return stream
 
-    def set_limit(self, number: int, away_s: float) -> None:
+    def set_limit(self, number: int, away_limit_s: float) -> None:
         """Change how long a session waits for its client."""
         if number in self.requests:
             with suppress(OSError):
-                self._send(f"limit {number} {away_s:g}")
+                self._send(f"limit {number} {away_limit_s:g}")
 
     def end(self, number: int, why: str) -> None:
         """End a session, with the reason for its client."""

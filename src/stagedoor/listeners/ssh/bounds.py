@@ -1,7 +1,8 @@
 """asyncssh's server connection, with bounds that it lacks: on memory, on requests, and on key exchanges.
 
-Names with an underscore are asyncssh's own, and asyncssh looks handlers up by name. Only this
-module, `connection` and `packets` rely on them.
+asyncssh looks handlers up by name. `_auth_complete`, `_cancel_login_timer`, `_channels`, `_client_version`,
+`_enc_algs`, `_ignore_first_kex`, `_inpbuf`, `_loop`, `_session_id` and what has `kex` in its name are its
+own.
 """
 
 import asyncio
@@ -217,7 +218,7 @@ class BoundedConnection(PacketConnection):
         """Return whether the client calls itself OpenSSH."""
         return self._client_version.startswith(_OPENSSH)
 
-    def wait_for_person(self) -> None:
+    def suspend_login_timeout(self) -> None:
         """Suspend the login's time limit, since a sign-in in a browser takes longer."""
         self._waits_for_person = True
         self._cancel_login_timer()

@@ -1,6 +1,6 @@
 """The SSH connection of one client: its authentication, its agent, and its global requests.
 
-Names with an underscore are asyncssh's own, as in `bounds` and `packets`.
+Of the names with an underscore, `_agent_listener`, `_channels` and `_session_id` are asyncssh's own.
 """
 
 import asyncio

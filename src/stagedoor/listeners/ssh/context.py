@@ -36,5 +36,5 @@ class ListenerContext:
     report_fault: Callable[[BaseException], None]
 
     def deny(self, denial: Denial, source: Source) -> None:
-        """Record the refusal of a connection without a channel, which counts as a jump until its first."""
+        """Record the refusal of a connection without a channel, which counts as a jump until it opens one."""
         self.flow.deny(denial, LoginOrigin(AccessMethod.JUMP, source))

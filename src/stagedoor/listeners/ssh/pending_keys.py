@@ -137,7 +137,7 @@ class PendingKey:
         """
         assert self._sign_ins is not None, "nothing is held without"
         assert self.proved_key is not None, "the caller has looked"
-        client.wait_for_person()
+        client.suspend_login_timeout()
         credential, network = self.proved_key.credential, find_source_network(self._source.address)
         key = UnknownKey(
             credential.name, self.proved_key.line, credential.fingerprint, self._source

@@ -91,7 +91,7 @@ class DirectChannel:
             with suppress(OSError):
                 self.downstream.write(data, asyncssh.EXTENDED_DATA_STDERR)
 
-    def read_keys(self, reader: Callable[[bytes], None] | None) -> None:
+    def divert_keystrokes(self, reader: Callable[[bytes], None] | None) -> None:
         """Pass the developer's keystrokes to `reader` from now on, or to the shell again if it is None.
 
         Keystrokes for `reader` are neither audited nor recorded, since they do not reach a shell.
@@ -191,7 +191,7 @@ class DirectChannel:
             self._on_drained = None
 
 
-class _DeveloperEnd:
+class _DeveloperSide:
     """The common part of the developer's ends of programs and forwards."""
 
     def __init__(self, channel: DirectChannel, post: Post) -> None:
@@ -229,11 +229,11 @@ class _DeveloperEnd:
         self._post(ChannelClosed(self._channel.number, isinstance(exc, asyncssh.ConnectionLost)))
 
 
-class ForwardEnd(_DeveloperEnd, asyncssh.SSHTCPSession[bytes]):
+class ForwardSide(_DeveloperSide, asyncssh.SSHTCPSession[bytes]):
     """The developer's end of a LocalForward (RFC 4254 §7.2)."""
 
 
-class ProgramEnd(_DeveloperEnd, asyncssh.SSHServerSession[bytes]):
+class ProgramSide(_DeveloperSide, asyncssh.SSHServerSession[bytes]):
     """The developer's end of a session channel (RFC 4254 §6)."""
 
     def __init__(self, channel: DirectChannel, post: Post, *, permits_terminals: bool) -> None:
@@ -291,7 +291,7 @@ class ProgramEnd(_DeveloperEnd, asyncssh.SSHServerSession[bytes]):
         return True
 
 
-class ShellEnd(asyncssh.SSHClientSession[bytes], asyncssh.SSHTCPSession[bytes]):
+class ShellSide(asyncssh.SSHClientSession[bytes], asyncssh.SSHTCPSession[bytes]):
     """The shell's end of a channel, for a program or a forward. `shell_name` is for messages."""
 
     def __init__(self, channel: DirectChannel, post: Post, shell_name: str) -> None:

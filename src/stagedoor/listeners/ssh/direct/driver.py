@@ -17,7 +17,12 @@ from functools import partial
 import asyncssh
 
 from stagedoor.listeners.ssh.direct import effects, events
-from stagedoor.listeners.ssh.direct.channel import DirectChannel, ForwardEnd, ProgramEnd, ShellEnd
+from stagedoor.listeners.ssh.direct.channel import (
+    DirectChannel,
+    ForwardSide,
+    ProgramSide,
+    ShellSide,
+)
 from stagedoor.listeners.ssh.direct.login import DirectLogin
 from stagedoor.listeners.ssh.direct.reason import ask_reason, watch_interrupt
 from stagedoor.listeners.ssh.direct.start import connect_forward, explain_not_started, run_program
@@ -70,7 +75,7 @@ class DirectDriver:
         self._numbers = itertools.count(1)
         self._channels: dict[int, DirectChannel] = {}
         self._sessions: dict[int, ShellSession] = {}
-        self._entry_tasks: dict[int, asyncio.Task[None]] = {}
+        self._session_tasks: dict[int, asyncio.Task[None]] = {}
         self._answers: dict[int, asyncio.Future[effects.AnswerRequest]] = {}
 
     # For the listener.
@@ -80,21 +85,21 @@ class DirectDriver:
         """Return whether the login is entering its shell, which a drain waits for."""
         return self._state.entering_number is not None
 
-    def open_session(self) -> ProgramEnd:
+    def open_session(self) -> ProgramSide:
         """Open a session channel (RFC 4254 §6.1). A refusal is shown on the channel, with an exit status."""
         channel = self._add_channel()
-        return ProgramEnd(
+        return ProgramSide(
             channel, self.post, permits_terminals=PTY in self._login.permitted_extensions
         )
 
-    async def open_forward(self, host: str, port: int) -> ForwardEnd:
+    async def open_forward(self, host: str, port: int) -> ForwardSide:
         """Open a forward to the shell's loopback (RFC 4254 §7.2). Raises asyncssh.ChannelOpenError."""
         channel = self._add_channel()
         answer = await self._ask(events.ForwardRequest(channel.number, host, port))
         if answer.refusal is not None:
             how = self._login.flow.explain_asking(self._login.identity, self._target, answer.lacks)
             raise asyncssh.ChannelOpenError(answer.code, answer.refusal + how)
-        return ForwardEnd(channel, self.post)
+        return ForwardSide(channel, self.post)
 
     async def may_use_agent(self) -> bool:
         """Return whether the client's agent may be forwarded into the shell. Enters the shell if needed."""
@@ -125,9 +130,9 @@ class DirectDriver:
         match effect:
             case effects.EnterShell(session_number, may_wait):
                 entering = self._enter(session_number, may_wait=may_wait)
-                self._entry_tasks[session_number] = self._parts.tasks.start(entering)
+                self._session_tasks[session_number] = self._parts.tasks.start(entering)
             case effects.StopWait(session_number):
-                self._entry_tasks[session_number].cancel(HUNG_UP)
+                self._session_tasks[session_number].cancel(HUNG_UP)
             case effects.StartChannel(session_number, request, with_agent):
                 channel = self._channels[request.channel_number]
                 session = self._sessions[session_number]
@@ -183,16 +188,14 @@ class DirectDriver:
                 await self._run_session(session_number, entered)
         except ShellLoginError as error:
             refusal = error.denial.line
-        except ConnectionResetError as error:
-            refusal = str(error)
         except SessionEndedError:
-            refusal = "the session was ended before it began"
+            refusal = "the session was ended before it began"  # it counts only if that is so
         except BaseException:
             refusal = Denial.of_fault().message
             raise
         finally:
             progress_timer.cancel()
-            self._entry_tasks.pop(session_number, None)
+            self._session_tasks.pop(session_number, None)
             self.post(events.EntryEnded(session_number, refusal))
 
     def _report(self, step: ProgressStep) -> None:
@@ -202,7 +205,7 @@ class DirectDriver:
                 leave = events.Interrupted(channel.number)
                 watch_interrupt(channel, partial(self.post, leave))
             else:
-                channel.read_keys(None)
+                channel.divert_keystrokes(None)
         self.post(events.StartReport(step))
 
     async def _ask_reason(self, line: str) -> str | None:
@@ -223,7 +226,7 @@ class DirectDriver:
                 return
             self._sessions[session_number] = session
             for channel in self._channels.values():
-                channel.read_keys(None)
+                channel.divert_keystrokes(None)
             notices = EndNotices(partial(self._notify_end, session_number), parts.now)
             session.on_grant = lambda: self._follow_grant(session_number, session, notices)
             notices.plan(session.grant)
@@ -260,12 +263,12 @@ class DirectDriver:
     ) -> None:
         """Audit a channel, and start what it requests."""
         shell, name = session.shell, self._target.shell_name
-        end = ShellEnd(channel, self.post, name)
+        side = ShellSide(channel, self.post, name)
         try:
             if isinstance(request, events.ForwardRequest):
                 channel_request = ChannelRequest("forward", f"{request.host}:{request.port}")
                 channel.begin(session.audit_channel(channel_request), session.count)
-                await connect_forward(shell, request.host, request.port, end)
+                await connect_forward(shell, request.host, request.port, side)
             else:
                 channel_request = request.program
                 line = self._login.translate("stagedoor: this session is recorded")
@@ -279,7 +282,7 @@ class DirectDriver:
                 channel.begin(audit, session.count)
                 if not channel.is_released:
                     patterns = self._parts.environment_patterns
-                    await run_program(shell, channel_request, channel, patterns, with_agent, end)
+                    await run_program(shell, channel_request, channel, patterns, with_agent, side)
         except Exception as error:
             failed = explain_not_started(error, channel_request, name, shell)
             why, code = failed or (Denial.of_fault().message, events.PROHIBITED)

@@ -93,7 +93,10 @@ class SessionStarted:
 
 @dataclass(frozen=True, slots=True)
 class EntryEnded:
-    """The end of the attempt to enter the shell. `why` is one line, empty if the session has begun."""
+    """The end of the task that entered the shell and ran the session.
+
+    `why` is one line for the requests that still wait. It does not count once the session has begun.
+    """
 
     session_number: int
     why: str

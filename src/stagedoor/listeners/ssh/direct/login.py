@@ -6,9 +6,12 @@ request begins another session. `DirectLogin.handle_event` returns effects, whic
 performs in order:
 
     a request: program, forward, agent    EnterShell; in a session StartChannel, or AnswerRequest
-    SessionStarted; EntryEnded            the same for the requests that wait; a refusal for each of them
-    ChannelStarted; ChannelStartFailed    ConnectChannel, and AnswerRequest for a forward; a refusal
-    ShellChannelClosed, then Drained      DrainChannel, then CloseChannel with the exit status
+    SessionStarted                        StartChannel or AnswerRequest for the requests that wait
+    EntryEnded                            a refusal for each of the requests that wait
+    ChannelStarted                        ConnectChannel, and AnswerRequest for a forward
+    ChannelStartFailed                    a refusal
+    ShellChannelClosed                    DrainChannel
+    Drained                               CloseChannel with the exit status
     ChannelClosed                         ReleaseChannel
     PermissionChange                      refuse what is no longer granted, StopAgent, SendLine
     SessionEnded                          EndSession; by the gateway also SendLine and CloseConnection
@@ -23,7 +26,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from stagedoor.listeners.ssh.direct import effects, events
-from stagedoor.listeners.ssh.direct.state import TRANSITIONS, ChannelPhase, ChannelStep
+from stagedoor.listeners.ssh.direct.phases import TRANSITIONS, ChannelPhase, ChannelStep
 from stagedoor.model.certificate import AGENT_FORWARDING, PORT_FORWARDING
 from stagedoor.model.permission import Permission, Permissions, deny_permission
 from stagedoor.model.session import CONNECT_AGAIN, HUNG_UP, End

@@ -29,11 +29,11 @@ async def _read_reason(channel: DirectChannel, question: str) -> str:
             done.set()
 
     channel.show(question.encode())
-    channel.read_keys(read)
+    channel.divert_keystrokes(read)
     try:
         await done.wait()
     finally:
-        channel.read_keys(None)
+        channel.divert_keystrokes(None)
     return prompt.line or ""
 
 
@@ -44,4 +44,4 @@ def watch_interrupt(channel: DirectChannel, leave: Callable[[], None]) -> None:
         if INTERRUPT_BYTE in keys:
             leave()
 
-    channel.read_keys(read)
+    channel.divert_keystrokes(read)

@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 
 import asyncssh
 
-from stagedoor.listeners.ssh.direct.channel import DirectChannel, ShellEnd
+from stagedoor.listeners.ssh.direct.channel import DirectChannel, ShellSide
 from stagedoor.recording.channel_audit import ChannelRequest
 from stagedoor.recording.recorder import RecordingError
 from stagedoor.upstream.connection import MAX_MESSAGE_CHARS, explain_hang_up
@@ -43,7 +43,7 @@ async def run_program(
     channel: DirectChannel,
     patterns: Iterable[str],
     with_agent: bool,
-    end: ShellEnd,
+    side: ShellSide,
 ) -> None:
     """Run a program in the shell, with the variables that match `patterns`."""
     downstream = channel.downstream
@@ -58,7 +58,7 @@ async def run_program(
     term_type, term_size, term_modes = channel.terminal or (None, None, None)
     async with asyncio.timeout(PROGRAM_S):
         await shell.create_session(
-            lambda: end,
+            lambda: side,
             # asyncssh would take an empty command for none, and start a shell.
             (request.what or " ") if request.kind == "exec" else None,
             subsystem=request.what if request.kind == "subsystem" else None,
@@ -72,11 +72,11 @@ async def run_program(
 
 
 async def connect_forward(
-    shell: asyncssh.SSHClientConnection, host: str, port: int, end: ShellEnd
+    shell: asyncssh.SSHClientConnection, host: str, port: int, side: ShellSide
 ) -> None:
     """Connect from the shell to `host` and `port`."""
     async with asyncio.timeout(FORWARD_S):
-        await shell.create_connection(lambda: end, host, port)
+        await shell.create_connection(lambda: side, host, port)
 
 
 def explain_not_started(

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from stagedoor.listeners.ssh.direct.state import TRANSITIONS, ChannelPhase, ChannelStep
+from stagedoor.listeners.ssh.direct.phases import TRANSITIONS, ChannelPhase, ChannelStep
 
 ORDER = list(ChannelPhase)
 ENTERED, STARTED, REFUSED, SHELL_CLOSED, DRAINED = ChannelStep
