@@ -18,11 +18,12 @@ from stagedoor.admin.service import add_grant, add_user
 from tests.fixtures.cluster import WITHIN_S, Cluster, KubeGateway, shared_kube, until
 from tests.fixtures.laptop import new_key, public
 from tests.fixtures.people import log_in
+from tests.pace import allow
 
 Make = Callable[..., KubeGateway]
 pytestmark = pytest.mark.timeout(400)  # real clocks, on a machine that does other things too
 GRACE_S = 3
-IDLE_S = 20
+IDLE_S = round(allow(20))
 """Longer than a login takes on a busy machine: until it is through, the shell counts as idle, and a
 lease that was renewed a moment ago is not renewed for it."""
 

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.timeout(400)  # real clocks, on a machine that does oth
 
 END_S = allow(5.0)
 COUNTS = 200_000
-IDLE_S = 20
+IDLE_S = round(allow(20))
 """A shell's idle stop: longer than a login takes on a busy machine."""
 AWAY_S = 60
 RESUME_PORT = 2223

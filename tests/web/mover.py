@@ -186,9 +186,9 @@ class Mover:
 
     def pour_on(self, sent: Sent, at: int) -> Answer:
         """`pour`, as often as it is found too slow, as on a busy machine; each time it comes further."""
-        while (
-            answer := self.pour(sent, at)
-        ) is None or answer.status == HTTPStatus.GATEWAY_TIMEOUT:
+        # 499 is Traefik's: its own time limit ended the request (server.transport.respondingTimeouts).
+        slow = (HTTPStatus.GATEWAY_TIMEOUT, 499)
+        while (answer := self.pour(sent, at)) is None or answer.status in slow:
             before, at = at, self.offset(sent)
             assert at > before
         return answer

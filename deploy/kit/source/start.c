@@ -35,7 +35,7 @@ extern char **environ;
 #define DRAINING RUN "/draining"
 #define OVER RUN "/over"
 #define HOOK RUN "/hook"  // locked by the preStop hook while it runs
-#define HOOK_MS 2000      // a hook has this long to see OVER
+#define HOOK_MS 10000     // a hook has this long to see OVER, for which a busy node may need seconds
 
 static struct {
   struct settings settings;
