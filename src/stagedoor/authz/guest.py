@@ -36,10 +36,7 @@ SHARE_OVER = Denial(
 
 
 def authorise_share(
-    policy: Policy,
-    identity: Identity,
-    share_id: str,
-    now: float,
+    policy: Policy, identity: Identity, share_id: str, now: float
 ) -> Grant | Denial:
     """Return what the share `share_id` permits `identity` now, or a denial.
 
