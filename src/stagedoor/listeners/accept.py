@@ -39,7 +39,7 @@ class AcceptRules:
         """Return whether X-Forwarded-For and X-Forwarded-Proto of `peer` are trusted."""
         return is_within(peer.address, self.forwarded_from)
 
-    def needs_proxy_header(self, peer: Source) -> bool:
+    def has_proxy_header(self, peer: Source) -> bool:
         """Return whether `peer` must name its client in a PROXY header."""
         return is_within(peer.address, self.proxy_protocol_from) and not self.is_reverse_proxy(peer)
 
@@ -48,7 +48,7 @@ class AcceptRules:
 
         A proxy carries many clients, so each of its connections counts on its own, by address and port.
         """
-        speaks_for_many = self.is_reverse_proxy(source) or self.needs_proxy_header(source)
+        speaks_for_many = self.is_reverse_proxy(source) or self.has_proxy_header(source)
         return str(source) if speaks_for_many else find_source_network(source.address)
 
     def refuse_outsider(self, source: Source) -> Denial | None:
@@ -83,7 +83,7 @@ async def read_proxy_header(
     Return a Denial if the header is wrong, and None if the peer left. The caller bounds the time and checks
     the source (`AcceptRules.refuse_outsider`). Raises OSError.
     """
-    if not rules.needs_proxy_header(peer):
+    if not rules.has_proxy_header(peer):
         return Arrival(peer)
     received = b""
     while more := await aio.read(stream, READ_BYTES):

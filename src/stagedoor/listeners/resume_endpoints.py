@@ -52,7 +52,7 @@ class ResumeEndpoints:
         `dial` connects to the shell's sshd.
         """
         grant = opened.ready.grant
-        session = SessionRequest(opened.id, identify_owner(grant), "-", self.away_limit_s(grant))
+        session = SessionRequest(opened.id, identify_owner(grant), "-", self.find_away_limit(grant))
         if self.in_shells is not None:
             ticket = await self.in_shells.open(opened, request.key, session, watcher)
             if isinstance(ticket, StreamTicket):
@@ -71,7 +71,7 @@ class ResumeEndpoints:
         shell.close()
         return ticket
 
-    def away_limit_s(self, grant: Grant) -> float:
+    def find_away_limit(self, grant: Grant) -> float:
         """Return how many seconds a session of `grant` waits for its client; 0 if it cannot be resumed."""
         limit_s = self.local.away_limit_s
         return limit_s if grant.resume_s is None else min(limit_s, grant.resume_s)

@@ -149,7 +149,7 @@ class ResumableConnection(SessionLink):
     """One connection of a resumable tunnel, as `session.ports.ResumableConnector`."""
 
     def __init__(self, endpoints: ResumeEndpoints, request: ResumeRequest) -> None:
-        super().__init__(endpoints.away_limit_s)
+        super().__init__(endpoints.find_away_limit)
         self.is_resumable = False
         """Whether the client gets frames. If there is no endpoint, a new tunnel is a plain one."""
         self._endpoints = endpoints
@@ -234,7 +234,7 @@ class Adopter:
         if isinstance(target, Denial) or note is None:
             return  # it was opened by another version
         (source, identity), earlier = note, orphan.earlier
-        link = SessionLink(self._endpoints.away_limit_s)
+        link = SessionLink(self._endpoints.find_away_limit)
         try:
             number = await control.adopt(earlier.id, link)
         except OSError:

@@ -181,7 +181,7 @@ class TunnelListener:
         Usually it has, and then the connection needs no timer and no place in the queue.
         """
         rules = self._rules
-        if rules.needs_proxy_header(downstream.source):
+        if rules.has_proxy_header(downstream.source):
             return None
         if (denial := rules.refuse_outsider(downstream.source)) is not None:
             return denial
