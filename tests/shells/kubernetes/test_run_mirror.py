@@ -117,6 +117,23 @@ async def test_a_worker_goes_on_where_another_was_killed(house: House) -> None:
     assert house.log() == b"abcdef"
 
 
+@in_virtual_time
+async def test_output_is_found_after_the_node_could_not_read_it_for_seconds(house: House) -> None:
+    """Other pods change meanwhile, so `wait` returns at once."""
+    await house.copy(Log([], [None], [None], [None], [b"o 0 abcd\n"]), RUNNING, ended(0, 4))
+    assert house.log() == b"abcd"
+    assert house.end() == (RunState.EXITED, 0, "")
+
+
+@in_virtual_time
+async def test_an_end_that_was_seen_counts_though_the_pod_is_deleted_then(house: House) -> None:
+    await house.copy(Log([b"o 0 ab\n"]), ended(7, 4), None)
+    state, code, detail = house.end()
+    assert (state, code) == (RunState.EXITED, 7)
+    assert "the last 2 bytes of its output were lost" in detail
+
+
+@in_virtual_time
 async def test_what_was_lost_is_a_gap_and_is_named(house: House) -> None:
     await house.copy(Log([b"o 4 ef\n"]), ended(0, 10))
     assert house.folders.measure(RUN) == (4, 6)

@@ -58,6 +58,7 @@ def test_somebody_looks_after_their_own_account(tab: Tab, base: str, port: int) 
     wide = "[...document.querySelectorAll('main *')].filter(e => e.scrollWidth > e.clientWidth + 1)"
     assert tab.ask(f"{wide}.filter(e => getComputedStyle(e).overflowX === 'auto').length") == 0
     tab.call("Emulation.clearDeviceMetricsOverride")
+    tab.until("innerWidth > 390")  # a click before the page is laid out again would miss
 
     # The other browser is signed out.
     listed = str(tab.ask("document.querySelector('#sign-ins ~ div').textContent"))

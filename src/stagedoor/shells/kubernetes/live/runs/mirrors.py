@@ -37,8 +37,8 @@ RETRY_PAUSE_S = 0.2
 MAX_RETRY_PAUSE_S = 5.0
 LOST_S = 60.0
 """A pod that should have been gone for so long was lost with its node."""
-READS_AFTER_END = 3
-"""How often the log of an ended container is read again for missing output."""
+READS_AFTER_END = 6
+"""How often the log of an ended container is read for missing output, in some six seconds."""
 _GONE = PodEnd(RunState.LOST, LOST_CODE, "its pod was deleted")
 
 
@@ -79,10 +79,11 @@ class RunMirror:
     async def _copy(self, log: LogWriter) -> PodEnd:
         """Copy output as long as there is any, and return how the pod has ended."""
         pause_s, reads, is_running = RETRY_PAUSE_S, 0, False
+        end: PodEnd | None = None
         while True:
             pod = self.find_pod()
             if pod is None:
-                return _GONE
+                return end or _GONE
             end = read_end(pod)
             if end is not None and end.size is not None and log.size >= end.size:
                 return end
@@ -99,9 +100,12 @@ class RunMirror:
                 reads += 1
                 if reads >= READS_AFTER_END or not has_started(pod):
                     return end
+                # Not `wait`, which returns at each change of another pod: the node may need this time.
+                await asyncio.sleep(RETRY_PAUSE_S * 2 ** (reads - 1))
             elif self._is_lost(pod):
                 return PodEnd(RunState.LOST, LOST_CODE, "its node was lost")
-            await self.wait(pause_s if has_started(pod) else MAX_RETRY_PAUSE_S)
+            else:
+                await self.wait(pause_s if has_started(pod) else MAX_RETRY_PAUSE_S)
 
     def _is_lost(self, pod: Object) -> bool:
         """Return whether the pod's end is overdue by LOST_S, since its node does not report it."""
