@@ -404,7 +404,7 @@ def test_a_wait_that_is_not_seen_ends_with_its_reason(tmp_path: Path) -> None:
         loud = laptop.ssh("-o", "LogLevel=ERROR", "app01@gw", "true", config=config)
         assert loud.returncode == 255
         assert b"no user signed in for this key within 1 s" in loud.stderr
-        assert b"LogLevel ERROR hide it" in loud.stderr
+        assert b"LogLevel ERROR hid it" in loud.stderr
 
         def written() -> list[object]:
             return [

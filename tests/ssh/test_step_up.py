@@ -163,7 +163,7 @@ def test_direct_login_waits_for_one_touch_whatever_runs_in_it(config: Path, web_
     assert {asked for terminal in others for asked in ASKED.findall(terminal.said)} == {
         (f"http://localhost:{web_port}/step-up/{id_}", id_, letters)
     }, "one address and one set of letters"
-    assert "Proved" in person.get(f"/step-up/{id_}").text
+    assert "Identity confirmed" in person.get(f"/step-up/{id_}").text
     again = ssh(config, "own@gw", "true")
     assert (again.end()[0], again.said) == (0, "")
     # The browser's own sign-in was not proved.

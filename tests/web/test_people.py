@@ -87,12 +87,12 @@ def test_those_at_a_terminal_are_told_of_news_and_of_a_doubt_that_is_over() -> N
     here = [present("alice")]
     notifier.set_people(people_of("user:alice", "user:bob"))
     for _ in range(2):
-        notifier.set_present(here, "session of alice")
+        notifier.set_present(here)
     assert [known(frame) for frame in said if isinstance(frame, People)] == [
         [("alice", IdentityLevel.USER), ("bob", IdentityLevel.CLAIMED)]
     ]
     now = DOUBT_S
-    notifier.set_present(here, "session of alice")
+    notifier.set_present(here)
     assert isinstance(said[-1], People)
     assert known(said[-1]) == [("alice", IdentityLevel.USER), ("bob", IdentityLevel.SSH)]
 
@@ -123,7 +123,7 @@ class Inbox:
         self.said.append(known(frame))
 
     def looks(self, *names: str) -> None:
-        self.teller.set_present([present(name) for name in names], "session of alice")
+        self.teller.set_present([present(name) for name in names])
 
 
 ALICE, BOB = ("alice", IdentityLevel.USER), ("bob", IdentityLevel.USER)

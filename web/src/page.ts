@@ -56,7 +56,7 @@ export function showEnd(title: string, text: string, mayReopen: boolean, home: s
 const PASSING_MS = 4000;
 let passed: ReturnType<typeof setTimeout> | undefined;
 
-/** Show a notice over the terminal for a while, or with `stays` until `passing("")`. */
+/** Show a notice over the terminal for a while, or with `stays` until `showPassing("")`. */
 export function showPassing(text: string, stays = false): void {
   const place = getElement("passing");
   clearTimeout(passed);

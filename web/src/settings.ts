@@ -19,7 +19,7 @@ export interface Settings {
   screenReader: boolean;
   keyBar: boolean;
   bell: boolean;
-  /** Whether the system shows notices of a terminal that has not the focus. */
+  /** Whether the system shows notices of a terminal that does not have the focus. */
   notify: boolean;
 }
 

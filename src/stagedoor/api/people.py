@@ -27,7 +27,7 @@ from stagedoor.wire.api import types as t
 from stagedoor.wire.rfc3339 import show_milliseconds
 
 JOINS_NONE = Denial(
-    Reason.NO_GRANT, "no user joins groups by themselves; ask another administrator"
+    Reason.NO_GRANT, "users cannot add themselves to groups; ask another administrator"
 )
 
 

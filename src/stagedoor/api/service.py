@@ -340,6 +340,6 @@ def check_scope(identity: Identity, operation: Operation) -> Denial | None:
     if is_program and operation.is_for_person:
         return Denial(
             Reason.NO_GRANT,
-            "that takes a person who has signed in, not a program",
+            "only a person who has signed in can do that, not a program",
         )
     return None

@@ -23,10 +23,10 @@ from stagedoor.wire.terminal.asciicast import AsciicastHeader
 
 @dataclass(frozen=True, slots=True)
 class RecordingPlan:
-    """How terminals are recorded.
+    """The rules for recording terminals.
 
-    If a recording fails, its session continues with `continues_unrecorded`, and is closed without. With
-    `record_input` the recording has what is typed as well.
+    If a recording fails, its session is closed, unless `continues_unrecorded` is true. If `record_input` is
+    true, the recording includes what the user types.
     """
 
     recorder: Recorder

@@ -264,8 +264,8 @@ class ProviderSignIns:
         if proved is None:
             return Denial.with_fix(
                 Reason.NO_GRANT,
-                f"{provider.name} does not say when you proved yourself there (auth_time)",
-                "an administrator has it sent, or says that it never is with sso.auth_time",
+                f"{provider.name} does not report when you authenticated (auth_time)",
+                "an administrator makes it send auth_time, or sets sso.auth_time to false",
                 "ask an administrator",
             )
         if proved:

@@ -1,4 +1,4 @@
-/** Notices of the system about a terminal that has not the focus: its bell, and the end of a command that took a while. */
+/** Notices of the system about a terminal that does not have the focus: its bell, and the end of a command that took a while. */
 
 import type { Terminal } from "@xterm/xterm";
 import { getElement } from "../page";

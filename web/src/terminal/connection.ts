@@ -13,11 +13,11 @@ const PING_MS = 20_000;
 
 const ANSWER_MS = 15_000;
 /**
- * How long each step of a second connection, and of the first tries to come back, may take. The browser may reuse a
+ * The time limit for each step of a second connection, and of the first reconnect attempts. The browser may reuse a
  * dead HTTP connection, and the kernel may assign a new one to a worker that has died; a retry reaches another worker.
  */
 const BESIDE_MS = 4000;
-/** How many tries to come back have that short time. A slow line may need more. */
+/** How many reconnect attempts have that short limit. A slow line may need more. */
 const SHORT_TRIES = 2;
 
 export type State = "connecting" | "open" | "silent" | "lost" | "over";

@@ -201,7 +201,7 @@ export class SignIn {
     if (this.awaited === undefined || state === undefined || state.over !== undefined) return;
     if (state.sign_in === this.before) return;
     if (state.name !== this.name) {
-      this.why.textContent = t`You signed in as ${state.name}, and this terminal is of ${this.name}. Sign in as ${this.name}, or open the home page.`;
+      this.why.textContent = t`You signed in as ${state.name}, but this terminal belongs to ${this.name}. Sign in as ${this.name}, or open the home page.`;
       return;
     }
     this.shut();

@@ -136,7 +136,7 @@ function showNotice(notice: NoticeKind, text: string): void {
   if (notice === NoticeKind.Ending) showEnding(text);
 }
 
-/** Show over the terminal that access on request ends soon, or with "" that it does not any more. */
+/** Show that access on request ends soon; an empty `text` removes the notice. */
 function showEnding(text: string): void {
   const place = getElement("ending");
   const href = `${path}/requests?app=${encodeURIComponent(app)}`;

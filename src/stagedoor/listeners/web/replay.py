@@ -74,7 +74,7 @@ class Replay:
         denial = Denial.with_fix(
             Reason.NO_GRANT,
             "you may not play recordings",
-            f"an administrator lets them with: stagedoor grant add user:{identity.name} '*' --allow replay "
+            f"an administrator allows it with: stagedoor grant add user:{identity.name} '*' --allow replay "
             "--without enter; a token, or a link for one app, never opens them",
             "ask an administrator; a token, or a link for one app, never opens them",
         )

@@ -58,7 +58,7 @@ every worker while it lasts. A CI matrix has 256 jobs at most."""
 RETRY_S = 10
 _NONE_HERE = Denial.with_fix(
     Reason.BAD_REQUEST,
-    "no machine logs in here by a token of its own",
+    "machine logins are not set up on this gateway",
     "an administrator adds a [[machines]] table to the settings",
     "ask an administrator",
 )

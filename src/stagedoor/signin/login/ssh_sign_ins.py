@@ -123,8 +123,8 @@ class KeyBinding:
                 asyncio.get_running_loop().run_in_executor(None, self._give_up, login)
         return approved or Denial(
             Reason.CREDENTIAL_WRONG,
-            f"no user signed in for this key within {hold_s:g} s (without a line that says where: ssh -q and "
-            "LogLevel ERROR hide it); connect again",
+            f"no user signed in for this key within {hold_s:g} s (if you saw no address to open, ssh -q or "
+            "LogLevel ERROR hid it); connect again",
         )
 
     async def _watch(self) -> None:

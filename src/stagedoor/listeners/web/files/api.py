@@ -249,7 +249,7 @@ class _Asgi:
             if error.size is not None:
                 answer.headers["content-range"] = f"bytes */{error.size}"
         except ClientClosedError:
-            answer = JSONResponse({"message": "it fell silent"}, 408)
+            answer = JSONResponse({"message": "the upload stopped sending"}, 408)
         if started or answer is None:
             return  # a partial file cannot be taken back, so the connection is cut
         if answer.status_code >= 400:

@@ -86,7 +86,7 @@ def read_upload(fields: Mapping[str, bytes]) -> Upload:
         raise FilesError(400, f"the name is longer than {MAX_NAME_BYTES} bytes")
     upload = fields.get("id", b"").decode("ascii", "replace")
     if not _UPLOAD.fullmatch(upload):
-        raise FilesError(400, "the upload names itself by no 16 hexadecimal digits")
+        raise FilesError(400, "`id` must be 16 hexadecimal digits")
     return Upload(read_path(fields, "folder"), name, read_number(fields, "size"), upload)
 
 

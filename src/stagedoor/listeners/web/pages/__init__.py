@@ -1,1 +1,1 @@
-"""The home page, the pages to sign in and out, the terminal's page, and the base of all other pages."""
+"""The home page, the base of all pages, and their markup, assets, languages and routes."""

@@ -102,7 +102,7 @@ class StepUpPages:
                 f"{waiting.label} may open {waiting.target} now. You can close this page and continue "
                 "there."
             )
-            return self._pages.answer_message("Proved", line, 200)
+            return self._pages.answer_message("Identity confirmed", line, 200)
         return self._render_page(request, identity, f"{self._path}/{waiting.id}", waiting)
 
     async def _ask_provider(

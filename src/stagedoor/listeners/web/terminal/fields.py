@@ -70,6 +70,6 @@ def deny_watching() -> Denial:
     return Denial.with_fix(
         Reason.NO_GRANT,
         "there is no such session, or you may not watch it",
-        "an administrator lets you: stagedoor grant add user:NAME APP --allow watch --without enter",
+        "an administrator allows it with: stagedoor grant add user:NAME APP --allow watch --without enter",
         "the live sessions that you may watch are on the home page",
     )

@@ -80,7 +80,6 @@ class PresenceNotifier:
     now: Callable[[], float]
     _from_holder: People | None = None
     _present: Sequence[PresenceEntry] | None = None
-    _session: str = ""
     _admitted: set[int] = field(default_factory=set)
     _doubted: dict[int, float] = field(default_factory=dict)
     _sent: People | None = None
@@ -90,11 +89,11 @@ class PresenceNotifier:
         self._from_holder = people
         self._update()
 
-    def set_present(self, present: Sequence[PresenceEntry], session: str) -> None:
-        """Take the sessions that the gateways have admitted to this terminal, and the client's own id."""
+    def set_present(self, present: Sequence[PresenceEntry]) -> None:
+        """Take the sessions that the gateways have admitted to this terminal."""
         if present is self._present and not self._doubted:
             return  # only doubts change with time
-        self._present, self._session = present, session
+        self._present = present
         self._update()
 
     def _update(self) -> None:

@@ -287,7 +287,7 @@ class TerminalRelay:
         why = to_one_line(said.splitlines()[-1], MAX_MESSAGE_CHARS) if said else "the shell hung up"
         if process.exit_status == NOT_KNOWN:
             why = (
-                "this shell is of a version that cannot be watched; its owner has to start it again"
+                "this shell's version cannot be watched; its owner must restart it"
             )
         return await self._fail(why)
 

@@ -53,7 +53,7 @@ class TerminalAddress(NamedTuple):
 class TerminalSession:
     """A client's session at one terminal. Belongs to one event loop.
 
-    `session_id` and `terminal` are empty and None until the client is admitted.
+    `terminal` is None until the client is admitted.
     """
 
     def __init__(
@@ -81,7 +81,6 @@ class TerminalSession:
         """The tasks that send notices and that write presence."""
         self._is_watching = self._has_sent_reason = False
         self._people = PresenceNotifier(self._send, access.now)
-        self.session_id = ""
         self.terminal: TerminalAddress | None = None
 
     async def run(self, identity: Identity, claim: Claim) -> None:
@@ -97,8 +96,8 @@ class TerminalSession:
 
         This is called repeatedly, with the same object if no session at this terminal has changed.
         """
-        assert self.session_id, "the session is at a terminal"
-        self._people.set_present(present, self.session_id)
+        assert self.terminal is not None, "the session is at a terminal"
+        self._people.set_present(present)
 
     async def _enter(self, identity: Identity, claim: Claim) -> str | None:
         """Serve the terminal until the session is over. Return the refusal's line, or None."""
@@ -175,7 +174,6 @@ class TerminalSession:
             session.on_grant = lambda: notices.plan(session.grant)
             notices.plan(session.grant)
         try:
-            self.session_id = session.opened.id
             self.terminal = TerminalAddress(str(grant.target), self._hello.terminal)
             self._on_change()
             session.end_as(*await relay.carry(holder_command))

@@ -211,5 +211,5 @@ SCRIPTS = {
     "The terminal stays as it is, and its programs keep running.": "终端保持原样，其中的程序会继续运行。",
     "It opens in another tab. After you sign in there, this page continues automatically.": "将在单独的标签页中打开。你在那里登录后，此页面会自动继续。",
     "There was no sign-in within 15 minutes; try again.": "15 分钟内没有人在那里登录；请重试。",
-    "You signed in as {0}, and this terminal is of {1}. Sign in as {2}, or open the home page.": "你以 {0} 的身份登录，而此终端属于 {1}。请以 {2} 的身份登录，或打开首页。",
+    "You signed in as {0}, but this terminal belongs to {1}. Sign in as {2}, or open the home page.": "你以 {0} 的身份登录，而此终端属于 {1}。请以 {2} 的身份登录，或打开首页。",
 }

@@ -161,7 +161,7 @@ SHELLS = {
     "the shell {0} printed more than {1} KiB where its terminals' holder answers with less, and was cut off; look at what runs there": "shell {0} 输出了超过 {1} KiB，而终端保持进程不会回答这么多，因此已截断；请检查那里运行的程序",
     "the shell {0} runs no holder": "shell {0} 没有运行终端保持进程",
     "the shell {0} did not finish the command within {1} s": "shell {0} 在 {1} 秒内没有完成",
-    "this shell is of a version that cannot be watched; its owner has to start it again": "此 shell 的版本不支持旁观；需由其使用者重新启动",
+    "this shell's version cannot be watched; its owner must restart it": "此 shell 的版本不支持旁观；需由其使用者重新启动",
     "the shell's holder prints errors without end": "shell 的终端保持进程不断输出错误",
     "no HELLO came within {0} s": "{0} 秒内没有收到 HELLO",
     "there is no such session, or you may not watch it": "没有该会话，或者你无权旁观",
