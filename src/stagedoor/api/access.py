@@ -16,7 +16,7 @@ from stagedoor.api.call import (
     find_user,
     make_page_token,
     read_page_token,
-    refuse,
+    require_allowed,
     require_found,
 )
 from stagedoor.api.views import (
@@ -90,7 +90,7 @@ def add_grant(call: Call) -> t.GrantEntry:
         frozenset(body.permissions),
         resume_s=body.resume_s,
     )
-    refuse(check_giving(call.access, rule))
+    require_allowed(check_giving(call.access, rule))
     added = admin.add_grant(
         call.service,
         rule.subject,
@@ -110,9 +110,9 @@ def change_grant(call: Call) -> t.GrantEntry:
     rule, wanted = _find_grant(call), frozenset(body.permissions)
     added, removed = wanted - rule.permissions, rule.permissions - wanted
     if added:
-        refuse(check_giving(call.access, replace(rule, permissions=added)))
+        require_allowed(check_giving(call.access, replace(rule, permissions=added)))
     if removed or body.resume_s != rule.resume_s:
-        refuse(check_taking(call.access, rule))
+        require_allowed(check_taking(call.access, rule))
     changed = admin.change_grant(
         call.service,
         rule.id,
@@ -127,7 +127,7 @@ def change_grant(call: Call) -> t.GrantEntry:
 def remove_grant(call: Call) -> t.GrantEntry:
     """Remove a grant."""
     rule = _find_grant(call)
-    refuse(check_taking(call.access, rule))
+    require_allowed(check_taking(call.access, rule))
     return show_grant(admin.remove_grant(call.service, rule.id))
 
 

@@ -62,7 +62,7 @@ def make_answer(status: int, value: object, headers: Mapping[str, str] | None = 
     return ApiAnswer(status, msgspec.json.encode(value), named)
 
 
-def refuse_path(methods: list[str]) -> ApiAnswer:
+def make_path_refusal(methods: list[str]) -> ApiAnswer:
     """Return the refusal of a path that has only these methods, or none."""
     if not methods:
         return make_problem_answer(make_problem(404, "not_found", "the API has no such path"))

@@ -138,7 +138,7 @@ Handler = Callable[[Call], object]
 """The function of an operation. Its result is the answer, or an awaitable of it."""
 
 
-def refuse(denial: Denial | None) -> None:
+def require_allowed(denial: Denial | None) -> None:
     """Raise DeniedError if there is a denial."""
     if denial is not None:
         raise DeniedError(denial)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from stagedoor.admin import person, roles
 from stagedoor.admin import service as admin
-from stagedoor.api.call import Call, DeniedError, Handler, find_user, refuse, require_found
+from stagedoor.api.call import Call, DeniedError, Handler, find_user, require_allowed, require_found
 from stagedoor.api.views import (
     make_user_view,
     show_key,
@@ -104,7 +104,7 @@ def change_groups(call: Call) -> t.UserEntry:
         )
     if wanted - user.groups and call.access.is_about_me(f"user:{user.name}"):
         raise DeniedError(JOINS_NONE)
-    refuse(check_leaving_groups(call.access, user.name, own - wanted))
+    require_allowed(check_leaving_groups(call.access, user.name, own - wanted))
     admin.change_groups(call.service, user.name, add=wanted - user.groups, remove=own - wanted)
     return _show_user(call, user.name)
 
@@ -119,7 +119,7 @@ def set_password(call: Call) -> t.UserEntry:
 def disable_user(call: Call) -> t.UserEntry:
     """Disable another user, and close their sessions."""
     call.require(Role.OPERATOR)
-    refuse(check_leaving(call.access, call.path["name"]))
+    require_allowed(check_leaving(call.access, call.path["name"]))
     person.set_disabled(call.service, call.path["name"], disabled=True)
     return _show_user(call, call.path["name"])
 
@@ -134,7 +134,7 @@ def enable_user(call: Call) -> t.UserEntry:
 def remove_user(call: Call) -> t.RemovedUser:
     """Remove another user with all that belongs to them."""
     call.require(Role.ADMINISTRATOR)
-    refuse(check_leaving(call.access, call.path["name"]))
+    require_allowed(check_leaving(call.access, call.path["name"]))
     return t.RemovedUser(**admin.remove_user(call.service, call.path["name"]))
 
 
@@ -186,7 +186,7 @@ def add_role(call: Call) -> t.RoleEntry:
     body: i.RoleNew = call.body
     expires_at = None if body.expires_at is None else body.expires_at.timestamp()
     rule = RoleRule(0, body.subject, body.role, body.app, body.environment, expires_at)
-    refuse(check_role_change(call.access, rule))
+    require_allowed(check_role_change(call.access, rule))
     return show_role(roles.add_role(call.service, rule))
 
 

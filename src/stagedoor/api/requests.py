@@ -10,7 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from stagedoor.admin.requests import access_requests
-from stagedoor.api.call import Call, DeniedError, Handler, refuse, require_found
+from stagedoor.api.call import Call, DeniedError, Handler, require_allowed, require_found
 from stagedoor.api.views import show_decision, show_request, show_request_rule
 from stagedoor.authz.access_request import NOT_YOURS, UNKNOWN, may_see
 from stagedoor.authz.roles import check_request_rule
@@ -53,7 +53,7 @@ def add_rule(call: Call) -> t.RequestRuleEntry:
         tuple(dict.fromkeys(body.later_approvers)),
         body.later_s or 0.0,
     )
-    refuse(check_request_rule(call.access, rule))
+    require_allowed(check_request_rule(call.access, rule))
     return show_request_rule(access_requests.add_rule(call.service, rule))
 
 

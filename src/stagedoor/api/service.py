@@ -27,9 +27,9 @@ from stagedoor.api.answers import (
     make_denial_answer,
     make_preview,
     make_problem_answer,
-    refuse_path,
+    make_path_refusal,
 )
-from stagedoor.api.call import AppSource, Call, DeniedError, FileAnswer, refuse
+from stagedoor.api.call import AppSource, Call, DeniedError, FileAnswer, require_allowed
 from stagedoor.api.guard import ApiGuard, DryRunError, StalePolicyError
 from stagedoor.api.handlers import find_handler, make_tag
 from stagedoor.api.parsing import (
@@ -113,7 +113,7 @@ class ApiService:
         """Return the request if the caller may send it to that path (below `PREFIX`), or the refusal."""
         match = find_operation(method, path)
         if isinstance(match, list):
-            return refuse_path(match)
+            return make_path_refusal(match)
         try:
             return await self._judge(identity, *match)
         except StoreError as error:
@@ -137,7 +137,7 @@ class ApiService:
         if denial is None and identity.is_person and operation.wants_proof:
             what = "a recording" if operation.is_file else "a change"
             denial = check_fresh(policy, identity, what, self._step_up, now)
-        refuse(denial)
+        require_allowed(denial)
         return AdmittedRequest(operation, parameters, identity, access, policy)
 
     async def _load_newest(self) -> Policy:

@@ -6,7 +6,7 @@ from stagedoor.admin.apply.act import ApplyOutcome, apply_set
 from stagedoor.admin.apply.files import DeclaredSet, parse_set
 from stagedoor.admin.apply.plan import Action, ApplyOptions, RowChange
 from stagedoor.admin.apply.rights import Right, list_words
-from stagedoor.api.call import Call, DeniedError, Handler, refuse
+from stagedoor.api.call import Call, DeniedError, Handler, require_allowed
 from stagedoor.api.people import JOINS_NONE
 from stagedoor.authz.roles import (
     AdminAccess,
@@ -65,17 +65,17 @@ def _check(access: AdminAccess, change: RowChange) -> None:
     added = change.row if change.action in (Action.ADD, Action.CHANGE) else None
     taken = change.before if change.action in (Action.CHANGE, Action.REMOVE) else None
     if taken is not None and isinstance(taken.rule, GrantRule):
-        refuse(check_taking(access, taken.rule))
+        require_allowed(check_taking(access, taken.rule))
     if change.action is Action.REMOVE and change.row.kind is RowKind.USER:
-        refuse(check_leaving(access, change.row.key[0]))
+        require_allowed(check_leaving(access, change.row.key[0]))
     if change.action is Action.REMOVE and change.row.kind is RowKind.MEMBER:
-        refuse(check_leaving_groups(access, change.row.key[0], change.row.key[1:]))
+        require_allowed(check_leaving_groups(access, change.row.key[0], change.row.key[1:]))
     if added is None:
         return
     if isinstance(added.rule, GrantRule):
-        refuse(check_giving(access, added.rule))
+        require_allowed(check_giving(access, added.rule))
     elif isinstance(added.rule, RequestRule):
-        refuse(check_request_rule(access, added.rule))
+        require_allowed(check_request_rule(access, added.rule))
     elif added.kind is RowKind.MEMBER and access.is_about_me(f"user:{added.key[0]}"):
         raise DeniedError(JOINS_NONE)
 

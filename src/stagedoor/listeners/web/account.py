@@ -238,4 +238,4 @@ class InvitationPages:
             return await self._pages.begin_session(request, identity, self._pages.home_path)
         if identity.reason is not Reason.CREDENTIAL_WRONG:
             return self._render(identity)
-        return self._pages.refuse(request, identity)
+        return self._pages.render_refusal(request, identity)

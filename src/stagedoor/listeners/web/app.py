@@ -147,13 +147,15 @@ class WebApp:
             denial = (check_site or self.guard.check_own_page)(request)
             if denial is not None:
                 return denial
-            owner = await self._passes.check_session(cookie)
-            return self.guard.note_authentication(request, owner)
-        credential = parse_credential(header.encode("latin-1"))
-        if isinstance(credential, Denial):
-            return credential
-        identity = await self.guard.flow.authenticate(credential, source)
-        return self.guard.note_authentication(request, identity)
+            identity = await self._passes.check_session(cookie)
+        else:
+            credential = parse_credential(header.encode("latin-1"))
+            if isinstance(credential, Denial):
+                return credential
+            identity = await self.guard.flow.authenticate(credential, source)
+        if isinstance(identity, Identity):
+            self.guard.accept_identity(request, identity)
+        return identity
 
 
 def _list_pages(guard: RequestGuard, pages: Pages, services: WebServices) -> list[BaseRoute]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import TypeVar
 
 from starlette.requests import HTTPConnection
 
@@ -19,8 +18,6 @@ from stagedoor.session.flow import Flow
 from stagedoor.settings.logo import Logo
 from stagedoor.wire.http.fields import is_known, is_loopback, is_named, parse_last_forwarded
 from stagedoor.wire.target import parse_login
-
-_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +90,7 @@ class RequestGuard:
             denial, make_web_login_origin(self.find_source(connection)), identity, target
         )
 
-    def _refuse_unread_forward(self, connection: HTTPConnection) -> Denial | None:
+    def _check_forwarded(self, connection: HTTPConnection) -> Denial | None:
         """Refuse a client whose reported address cannot be read, since it must not count as the proxy."""
         peer = _read_peer(connection)
         if self._read_forwarded(connection, peer) is not None:
@@ -124,23 +121,23 @@ class RequestGuard:
     def check_connection(self, connection: HTTPConnection) -> Denial | None:
         """Refuse a request by its source or its Host, whatever its path."""
         return (
-            self._refuse_unread_forward(connection)
+            self._check_forwarded(connection)
             or self.rules.refuse_outsider(self.find_source(connection))
-            or self._refuse_wrong_host(connection)
+            or self._check_host(connection)
         )
 
-    def note_authentication(
-        self, connection: HTTPConnection, result: _Result | Denial
-    ) -> _Result | Denial:
-        """Return `result`. Unless it is a Denial, stop counting the connection as unauthenticated.
+    def mark_authenticated(self, connection: HTTPConnection) -> None:
+        """Stop counting the connection as unauthenticated."""
+        connection.scope["state"]["connection"].mark_authenticated()
 
-        Pages are in the language that their user has chosen; programs name one in the request.
+    def accept_identity(self, connection: HTTPConnection, identity: Identity) -> None:
+        """Mark the connection as authenticated, and answer it in the language that its user has chosen.
+
+        A program, which sends an Authorization header, names its language in the request instead.
         """
-        if not isinstance(result, Denial):
-            connection.scope["state"]["connection"].mark_authenticated()
-        if isinstance(result, Identity) and "authorization" not in connection.headers:
-            use_language(self.flow.find_language(result))
-        return result
+        self.mark_authenticated(connection)
+        if "authorization" not in connection.headers:
+            use_language(self.flow.find_language(identity))
 
     async def check_password(
         self, connection: HTTPConnection, identity: Identity, password: str
@@ -152,7 +149,7 @@ class RequestGuard:
             return Denial(Reason.BAD_REQUEST, "type your password, not a token")
         return proved
 
-    def _refuse_wrong_host(self, connection: HTTPConnection) -> Denial | None:
+    def _check_host(self, connection: HTTPConnection) -> Denial | None:
         if connection.scope.get("method") == "CONNECT":  # its Host names the shell
             return Denial.with_fix(
                 Reason.BAD_REQUEST,

@@ -254,7 +254,7 @@ class WebListener:
             is_tls = False
         self._record_denial(denial, pending.source)
         if not is_tls:
-            await _refuse(stream, denial, received)
+            await _send_refusal(stream, denial, received)
         return b""
 
     def _record_denial(self, denial: Denial, source: Source) -> None:
@@ -280,7 +280,7 @@ def _close_unless_begun(
         stream.close()  # at most a refusal is unsent
 
 
-async def _refuse(stream: TcpStream, denial: Denial, received: bytes) -> None:
+async def _send_refusal(stream: TcpStream, denial: Denial, received: bytes) -> None:
     """Answer in plain HTTP why the client is refused, once it has sent something. Raises OSError."""
     with suppress(TimeoutError):
         async with asyncio.timeout(REFUSAL_S):

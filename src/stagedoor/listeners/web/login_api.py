@@ -171,7 +171,7 @@ class LoginApi:
             # The client may use its new key at once, so the local shells must know the sign-in first.
             policy = self._guard.flow.policy
             await policy.read_newer_than(policy.version)
-        self._guard.note_authentication(request, True)
+        self._guard.mark_authenticated(request)
         answer: dict[str, object] = {
             "state": "logged-in",
             "user": login.user,

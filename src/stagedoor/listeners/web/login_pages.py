@@ -117,7 +117,7 @@ class LoginPages:
             if result.reason is not Reason.CREDENTIAL_WRONG:
                 return result
             # Audit the wrong letters, and show the form again if the login still waits.
-            refused = self._pages.refuse(request, result, identity)
+            refused = self._pages.render_refusal(request, result, identity)
             again = await self._render_page(request, identity, result.line)
             return refused if isinstance(again, Denial) else again
         login, code = result

@@ -78,7 +78,7 @@ class Replay:
             "--without enter; a token, or a link for one app, never opens them",
             "ask an administrator; a token, or a link for one app, never opens them",
         )
-        return self._pages.refuse(request, denial, identity)
+        return self._pages.render_refusal(request, denial, identity)
 
     async def _identify_player(self, request: Request) -> Identity | Response:
         """Do as `_identify_viewer`, without the sign-in page, which a script would take for a recording."""

@@ -30,7 +30,7 @@ class ConsoleFrame:
         self._pages = pages
         self.console = console
         self.path = f"{pages.place.path}/admin"
-        self._routes = UserRoutes(pages, self._identify, self._refuse)
+        self._routes = UserRoutes(pages, self._identify, self._render_refusal)
         self.get = self._routes.get
 
     async def _identify(self, request: Request) -> Identity | Response:
@@ -38,7 +38,7 @@ class ConsoleFrame:
         identity = await self._pages.identify(request)
         if isinstance(identity, Response) or self.console.has_any(identity):
             return identity
-        return self._refuse(request, NO_PAGE, identity)
+        return self._render_refusal(request, NO_PAGE, identity)
 
     def render(self, identity: Identity, template: str, **values: object) -> Response:
         """Return a page, drawn from `templates/console`."""
@@ -52,7 +52,7 @@ class ConsoleFrame:
             **values,
         )
 
-    def _refuse(self, request: Request, denial: Denial, identity: Identity) -> Response:
+    def _render_refusal(self, request: Request, denial: Denial, identity: Identity) -> Response:
         """Return the page of a refusal. Users without a role see the same page as for a wrong address."""
         if denial.reason is Reason.NO_GRANT:
             self._guard.deny(request, denial, identity)

@@ -93,7 +93,7 @@ class Pages:
         """Return the identity of the browser's session, or the answer to send instead."""
         barred = self._guard.check_source(request)
         if barred is not None:
-            return self.refuse(request, barred)
+            return self.render_refusal(request, barred)
         secret = read_cookie(self._guard, request)
         if isinstance(secret, Denial):
             return self._two_cookies(request, secret)
@@ -104,7 +104,7 @@ class Pages:
         valid = None if secret is None else await self._passes.find_session(secret)
         if isinstance(valid, tuple):
             session, identity = valid
-            self._guard.note_authentication(request, identity)
+            self._guard.accept_identity(request, identity)
             await self._passes.use_session(session)
             return identity
         if valid is not None and valid.reason is not Reason.CREDENTIAL_WRONG:
@@ -117,23 +117,23 @@ class Pages:
         identity = await self.identify(request)
         if isinstance(identity, Response) or identity.is_person:
             return identity
-        return self.refuse(request, refusal, identity)
+        return self.render_refusal(request, refusal, identity)
 
     async def read_form(self, request: Request) -> dict[str, str] | Response:
         """Return the fields of a form that one of our pages sent, or the answer to send instead."""
         denial = self._guard.check_source(request) or self._guard.check_own_page(request)
         if denial is not None:
-            return self.refuse(request, denial)
+            return self.render_refusal(request, denial)
         fields = await read_form_fields(request)
-        return self.refuse(request, fields) if isinstance(fields, Denial) else fields
+        return self.render_refusal(request, fields) if isinstance(fields, Denial) else fields
 
     def _two_cookies(self, request: Request, denial: Denial) -> Response:
         """Refuse two sign-ins at once, and delete both cookies if possible: no page could resolve this."""
-        response = self.refuse(request, denial)
+        response = self.render_refusal(request, denial)
         drop_cookies(response, self._guard, request)
         return response
 
-    def refuse(
+    def render_refusal(
         self, request: Request, denial: Denial, identity: Identity | None = None
     ) -> Response:
         """Audit a refusal, and return a page that explains it."""
@@ -224,7 +224,7 @@ class Pages:
             return self._two_cookies(request, before)
         secret = await start_session(self._passes, self._guard, request, identity, before, answer)
         if isinstance(secret, Denial):
-            return self.refuse(request, secret, identity)
+            return self.render_refusal(request, secret, identity)
         response = RedirectResponse(wanted, SEE_OTHER)
         set_cookie(response, secret, self._guard, request)
         return response

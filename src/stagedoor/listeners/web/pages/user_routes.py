@@ -31,12 +31,12 @@ register_url_convertor("number", _NumberConvertor())
 class UserRoutes:
     """A maker of routes. `identify` returns the user, or the answer to send instead.
 
-    `refuse` turns a handler's denial into an answer. The default is `Pages.refuse`.
+    `render_refusal` turns a handler's denial into an answer. The default is `Pages.render_refusal`.
     """
 
     pages: Pages
     identify: Identify
-    refuse: Refuse | None = None
+    render_refusal: Refuse | None = None
 
     def get(self, path: str, show: Show) -> Route:
         """Return the route of a page."""
@@ -61,8 +61,8 @@ class UserRoutes:
         return make_form_route(self.pages, path, answer)
 
     def _respond(self, request: Request, identity: Identity, result: Response | Denial) -> Response:
-        refuse = self.refuse or self.pages.refuse
-        return refuse(request, result, identity) if isinstance(result, Denial) else result
+        render_refusal = self.render_refusal or self.pages.render_refusal
+        return render_refusal(request, result, identity) if isinstance(result, Denial) else result
 
 
 def make_form_route(

@@ -41,9 +41,10 @@ class SignInApi:
             return secret
         if secret is None:
             return _describe_end("you are not signed in in this browser; sign in again")
-        valid = self._guard.note_authentication(request, await self._passes.find_session(secret))
+        valid = await self._passes.find_session(secret)
         if isinstance(valid, Denial):
             return _describe_end(valid.line) if valid.reason is Reason.CREDENTIAL_WRONG else valid
+        self._guard.mark_authenticated(request)
         session, identity = valid
         if fields.get("used") is True:
             used = await self._passes.use_session(session)

@@ -71,7 +71,10 @@ async def identify_browser(
         return secret
     if secret is None:
         return Denial(Reason.CREDENTIAL_MISSING, "you are not signed in in this browser")
-    return guard.note_authentication(request, await passes.check_session(secret))
+    identity = await passes.check_session(secret)
+    if isinstance(identity, Identity):
+        guard.accept_identity(request, identity)
+    return identity
 
 
 def choose_cookie(
@@ -127,7 +130,7 @@ async def start_session(
     The sign-in `before` it in the same browser is ended, since no page could end it later.
     """
     ended = None if before is None else await passes.sign_out(before, _REPLACED)
-    guard.note_authentication(request, identity)
+    guard.accept_identity(request, identity)
     if ended is not None:
         return ended
     source = guard.find_source(request).address

@@ -94,7 +94,7 @@ class SignInPages:
     async def _sign_in_by_link(self, request: Request, fields: dict[str, str]) -> Response:
         identity = await self._passes.use_link(fields.get("secret", ""))
         if isinstance(identity, Denial):
-            return self._pages.refuse(request, identity)
+            return self._pages.render_refusal(request, identity)
         wanted = restrict_path(fields.get("next", ""), self._pages.home_path)
         return await self._pages.begin_session(request, identity, wanted)
 

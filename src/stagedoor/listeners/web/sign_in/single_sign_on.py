@@ -49,7 +49,7 @@ class SingleSignOnRoutes:
         source = self._guard.find_source(request)
         begun = await self._sign_ins.begin(fields.get("provider", ""), wanted, source)
         if isinstance(begun, Denial):
-            return self._pages.refuse(request, begun)
+            return self._pages.render_refusal(request, begun)
         return self.redirect_to_provider(request, begun)
 
     def redirect_to_provider(self, request: Request, to: ProviderRequest) -> Response:
@@ -68,7 +68,7 @@ class SingleSignOnRoutes:
         source = self._guard.find_source(request)
         barred = self._guard.check_source(request)
         if barred is not None:
-            return self._pages.refuse(request, barred)
+            return self._pages.render_refusal(request, barred)
         name, _, _ = choose_cookie(self._guard, request, _SUFFIX)
         kept = request.cookies.get(name, "")
         query = request.url.query
@@ -77,7 +77,7 @@ class SingleSignOnRoutes:
         fields = parse_qsl(query, keep_blank_values=True)
         result = await self._sign_ins.finish(kept, fields, source)
         if isinstance(result, Denial):
-            return self._forget(request, self._pages.refuse(request, result))
+            return self._forget(request, self._pages.render_refusal(request, result))
         if isinstance(result, ProviderRequest):
             return self.redirect_to_provider(request, result)
         if isinstance(result, StepUpResult):
@@ -96,7 +96,7 @@ class SingleSignOnRoutes:
         else:
             denial = await self._sign_ins.log_out(fields.get("logout_token", ""), source)
         if denial is None:
-            self._guard.note_authentication(request, True)
+            self._guard.mark_authenticated(request)
             return Response()
         self._guard.deny(request, denial)
         error = {"error": "invalid_request", "error_description": denial.line}

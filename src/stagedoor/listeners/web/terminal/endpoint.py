@@ -111,13 +111,12 @@ class TerminalEndpoint:
         hello = await self._read_hello(client)
         if hello is None:
             return
-        ticket = self._guard.note_authentication(
-            socket, await self._passes.use_ticket(hello.ticket)
-        )
+        ticket = await self._passes.use_ticket(hello.ticket)
         if isinstance(ticket, Denial):
             self._guard.deny(socket, ticket)
             await self._turn_away(client, NoticeKind.DENIED, ticket.line)
             return
+        self._guard.mark_authenticated(socket)
         identity, purpose = ticket
         if "origin" in socket.headers:
             # A page, whose user may have chosen a language; a program names one.

@@ -173,7 +173,7 @@ class Guests:
     async def _show_landing(self, request: Request) -> Response:
         barred = self._guard.check_source(request)
         if barred is not None:
-            return self._pages.refuse(request, barred)
+            return self._pages.render_refusal(request, barred)
         # Its script keeps the secret behind the `#` for this tab only.
         return HTMLResponse(self._pages.place.page("shared.html"))
 
