@@ -17,7 +17,7 @@ from stagedoor.model.source import Source
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.sso import SingleSignOnSettings
 from stagedoor.signin.login.ssh_sign_ins import KeyBinding
-from stagedoor.signin.source_limit import BEGINNINGS
+from stagedoor.signin.source_limit import START_RATE
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.sign_in import pending_logins
 from tests.waiting import BOUND_S, until
@@ -119,9 +119,9 @@ async def test_a_source_makes_only_so_many_rows(tmp_path: Path, database: Databa
         raise ConnectionError  # ssh went before it was shown
 
     outcomes = []
-    for _ in range(BEGINNINGS.burst + 1):
+    for _ in range(START_RATE.burst + 1):
         outcomes += await asyncio.gather(binding.bind(key(1), None, show), return_exceptions=True)
-    assert sum(isinstance(outcome, ConnectionError) for outcome in outcomes) == BEGINNINGS.burst
+    assert sum(isinstance(outcome, ConnectionError) for outcome in outcomes) == START_RATE.burst
     [denial] = [outcome for outcome in outcomes if isinstance(outcome, Denial)]
     assert "too many unknown keys come from your address" in denial.message
     other = Held(binding, 2)

@@ -88,7 +88,7 @@ class Jobs:
 
 @pytest.fixture
 def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Jobs]:
-    monkeypatch.setattr(machine_logins, "OF_A_RULE", Rate(burst=4, interval_s=0.5))
+    monkeypatch.setattr(machine_logins, "LOGIN_RATE_PER_RULE", Rate(burst=4, interval_s=0.5))
     made = Jobs(tmp_path)
     yield made
     made.database.close()

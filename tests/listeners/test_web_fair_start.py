@@ -10,7 +10,7 @@ TIMEOUT_S = 10.0
 
 async def turn(starts: StartQueue, source: str) -> None:
     async with asyncio.timeout(TIMEOUT_S) as bound:
-        await starts.turn(source, bound)
+        await starts.wait_for_turn(source, bound)
 
 
 async def test_one_of_a_quiet_source_goes_on_before_the_many_that_came_first() -> None:
@@ -69,7 +69,7 @@ async def test_who_waits_for_others_has_as_much_time_left_as_before() -> None:
 
     async def person() -> None:
         async with asyncio.timeout(TIMEOUT_S) as bound:
-            await starts.turn("person", bound)
+            await starts.wait_for_turn("person", bound)
             assert loop.time() > TIMEOUT_S
             assert bound.when() == loop.time() + TIMEOUT_S
 

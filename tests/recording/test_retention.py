@@ -18,9 +18,9 @@ from stagedoor.recording.recorder import Recorder
 from stagedoor.recording.retention import (
     YOUNG_S,
     FolderRetention,
-    Removed,
+    Removal,
     Retention,
-    decide,
+    choose_removals,
     sweep,
 )
 from tests.recording.conftest import BOUND_S, HEADER, OPENED, Overs
@@ -36,7 +36,7 @@ def recorded(number: int, age_s: float, size: int = 10) -> StoredRecording:
 
 
 def gone(files: list[StoredRecording], **retention: float | int) -> list[tuple[int, str]]:
-    removals = decide(files, NOW, Retention(**retention))  # type: ignore[arg-type]  # as named there
+    removals = choose_removals(files, NOW, Retention(**retention))  # type: ignore[arg-type]  # as named there
     return [(removal.file.number, removal.why) for removal in removals]
 
 
@@ -72,7 +72,10 @@ def test_what_is_left_is_young_enough_and_fits_or_is_too_young_to_go(
     made: list[tuple[float, int]], keep_s: float | None, total_bytes: int | None
 ) -> None:
     files = [recorded(number, age_s, size) for number, (age_s, size) in enumerate(made)]
-    going = {removal.file.number for removal in decide(files, NOW, Retention(keep_s, total_bytes))}
+    going = {
+        removal.file.number
+        for removal in choose_removals(files, NOW, Retention(keep_s, total_bytes))
+    }
     left = [file for file in files if file.number not in going]
     if keep_s is not None:
         assert all(NOW - file.changed_at <= keep_s for file in left)
@@ -140,7 +143,7 @@ def test_what_another_process_writes_stays_until_that_process_is_dead(folder: Pa
 def test_two_that_sweep_at_once_remove_each_file_once(folder: Path) -> None:
     for number in range(200):
         put(folder, number, 3 * DAY_S)
-    removals: list[Removed] = []
+    removals: list[Removal] = []
     gate = threading.Barrier(4)
 
     def one() -> None:
@@ -164,7 +167,7 @@ class Observer:
         self.problems: list[str] = []
         self._changed = threading.Condition()
 
-    def on_removed(self, gone: Sequence[Removed]) -> None:
+    def on_removed(self, gone: Sequence[Removal]) -> None:
         with self._changed:
             self.removed += [removal.file.path.name for removal in gone]
             self._changed.notify_all()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from stagedoor.listeners.web.files.fields import FilesError
 from stagedoor.listeners.web.files.transfer import (
     AHEAD_BYTES,
-    ANSWERS,
+    MAX_ANSWERS_PER_BLOCK,
     MIN_REQUEST_BYTES,
     read_blocks,
 )
@@ -39,7 +39,7 @@ async def test_a_shell_that_gives_a_byte_each_time_is_not_asked_for_ever(limit: 
     file = File(bytes(8 * AHEAD_BYTES), 1)
     with pytest.raises(FilesError, match="in pieces of 1 bytes"):
         await read(file, limit, 0, len(file.content))
-    assert len(file.asked) <= AHEAD_BYTES // MIN_REQUEST_BYTES * ANSWERS
+    assert len(file.asked) <= AHEAD_BYTES // MIN_REQUEST_BYTES * MAX_ANSWERS_PER_BLOCK
 
 
 async def test_a_shell_that_says_it_gives_one_byte_is_asked_for_more() -> None:

@@ -25,9 +25,9 @@ from stagedoor.api.answers import (
     answer_again,
     make_answer,
     make_denial_answer,
+    make_path_refusal,
     make_preview,
     make_problem_answer,
-    make_path_refusal,
 )
 from stagedoor.api.call import AppSource, Call, DeniedError, FileAnswer, require_allowed
 from stagedoor.api.guard import ApiGuard, DryRunError, StalePolicyError

@@ -1,7 +1,7 @@
 """The removal of old recordings.
 
-`decide` is pure. A recording that is being written is never removed: its writer, in any process, holds a lock
-on the file (`folder.RecordingFile`).
+`choose_removals` is pure. A recording that is being written is never removed: its writer, in any process,
+holds a lock on the file (`folder.RecordingFile`).
 """
 
 import fcntl
@@ -33,22 +33,24 @@ class Retention:
     total_bytes: int | None = None
 
     @property
-    def ends(self) -> bool:
-        """Return whether anything is ever removed."""
+    def has_limits(self) -> bool:
+        """Return whether there is a limit, so that recordings are ever removed."""
         return self.keep_s is not None or self.total_bytes is not None
 
 
 @dataclass(frozen=True, slots=True)
-class Removed:
-    """A removed recording; `why` is `age` or `space`."""
+class Removal:
+    """The removal of a recording; `why` is `age` or `space`."""
 
     file: StoredRecording
     why: str
 
 
-def decide(files: Sequence[StoredRecording], now: float, retention: Retention) -> list[Removed]:
+def choose_removals(
+    files: Sequence[StoredRecording], now: float, retention: Retention
+) -> list[Removal]:
     """Return the recordings to remove, the oldest first. `now` is seconds since the epoch."""
-    old: list[Removed] = []
+    old: list[Removal] = []
     left = sum(file.size for file in files)
     for file in sorted(files, key=lambda file: (file.changed_at, file.path.name)):
         age_s = now - file.changed_at
@@ -59,17 +61,17 @@ def decide(files: Sequence[StoredRecording], now: float, retention: Retention) -
         else:
             continue
         left -= file.size
-        old.append(Removed(file, why))
+        old.append(Removal(file, why))
     return old
 
 
-def sweep(folder: Path, now: float, retention: Retention) -> list[Removed]:
+def sweep(folder: Path, now: float, retention: Retention) -> list[Removal]:
     """Remove old recordings, and return those that were removed. Blocks.
 
     Raises OSError if the folder cannot be read or a file cannot be removed.
     """
     removed = []
-    for old in decide(list_stored(folder), now, retention):
+    for old in choose_removals(list_stored(folder), now, retention):
         with suppress(FileNotFoundError):  # another worker has removed it
             if _remove(old.file.path):
                 removed.append(old)
@@ -99,7 +101,7 @@ class FolderRetention:
         self,
         folder: Path,
         retention: Retention,
-        on_removed: Callable[[Sequence[Removed]], None],
+        on_removed: Callable[[Sequence[Removal]], None],
         on_problem: Callable[[str], None],
         *,
         clock: Callable[[], float] = time.time,
@@ -116,7 +118,7 @@ class FolderRetention:
 
     def start(self) -> None:
         """Start the thread, unless recordings are kept for ever."""
-        if self._retention.ends:
+        if self._retention.has_limits:
             self._thread.start()
 
     def stop(self) -> None:

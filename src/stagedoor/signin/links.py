@@ -42,7 +42,7 @@ def make_link(
     target = None if app is None else require_app(app)
     base = find_site(settings, url)
     scopes = None if target is None else (f"connect:{target.login_name}",)
-    identity = make_link_identity(_usable_user(settings, service, user), scopes)
+    identity = make_link_identity(_read_usable_user(settings, service, user), scopes)
     now = service.clock()
     secret = passes.make_secret()
     link = create_link(hash_secret(secret), replace(identity, credential_id=LINK), now, Lifetimes())
@@ -81,12 +81,12 @@ def make_share_link(
     except FolderError as error:
         raise RefusedError(str(error)) from None
     base = find_site(settings, url)
-    host = make_link_identity(_usable_user(settings, service, user))
+    host = make_link_identity(_read_usable_user(settings, service, user))
     share, secret = make_share(service, host, target, terminal, lasts_s, typing=typing)
     return share, f"{base}/shared#{secret}"
 
 
-def _usable_user(settings: Settings, service: admin.AdminService, name: str) -> User:
+def _read_usable_user(settings: Settings, service: admin.AdminService, name: str) -> User:
     """Return the user `name`, without a password if the settings do not let them use one.
 
     Raises NotFoundError, and RefusedError if the user is disabled.

@@ -18,7 +18,7 @@ from stagedoor.store.sign_in import passkeys as stored
 MAX_CHALLENGES = 10_000
 MAX_STRANGERS = 1000
 """Challenges for signing in, counted apart so that strangers take no room from users who are signed in. One
-more replaces the oldest. At 20 a second, from 100 addresses or 25 IPv6 /48s (`BEGINNINGS`), a challenge waits
+more replaces the oldest. At 20 a second, from 100 addresses or 25 IPv6 /48s (`START_RATE`), a challenge waits
 for 50 s before it is the oldest."""
 _CHALLENGE_BYTES = 32
 _NO_SIGN_IN = Denial(

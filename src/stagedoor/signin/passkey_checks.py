@@ -26,7 +26,7 @@ from stagedoor.signin.passkey_challenges import (
     take_challenge,
 )
 from stagedoor.signin.passkeys import Options, PasskeyAnswer
-from stagedoor.signin.source_limit import BEGINNINGS, SourceLimit
+from stagedoor.signin.source_limit import START_RATE, SourceLimit
 from stagedoor.store.database import Transaction
 from stagedoor.store.sign_in import passes, step_ups
 from stagedoor.store.sign_in import passkeys as stored
@@ -41,7 +41,7 @@ class PasskeyChecks:
     def __init__(self, context: WorkerContext) -> None:
         self._context = context
         complaint = "too many sign-ins by a passkey come from your {}"
-        self._beginnings = SourceLimit(BEGINNINGS, complaint, context.now)
+        self._beginnings = SourceLimit(START_RATE, complaint, context.now)
 
     # Step-up.
 

@@ -92,7 +92,7 @@ class ProviderAccounts:
 
         The first sign-in adds the user.
         """
-        unchanged = await call_blocking(self._user_if_unchanged, account, mapped)
+        unchanged = await call_blocking(self._find_unchanged_user, account, mapped)
         if unchanged is not None:
             return unchanged
         reserved = explain_reserved(
@@ -100,7 +100,7 @@ class ProviderAccounts:
         )
         return await call_blocking(self._store_user, provider, account, mapped, reserved)
 
-    def _user_if_unchanged(self, account: ProviderAccount, mapped: Mapped) -> User | None:
+    def _find_unchanged_user(self, account: ProviderAccount, mapped: Mapped) -> User | None:
         """Return the user if nothing has to be written, else None.
 
         Most sign-ins change nothing. They must not make workers read the policy again.

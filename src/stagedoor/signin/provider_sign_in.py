@@ -203,7 +203,7 @@ class ProviderSignIns:
                 return denial
             self._give_back(source)
             return StepUpResult(under_way.wanted)
-        needed = await self._proof_still_needed(callback)
+        needed = await self._request_missing_proof(callback)
         if needed is not None:
             return needed
         user = await self._accounts.admit(provider, callback.account, mapped)
@@ -218,7 +218,7 @@ class ProviderSignIns:
         for _ in ("begin", "finish"):
             self._attempts.give_back(source)
 
-    async def _proof_still_needed(self, callback: _Callback) -> ProviderRequest | Denial | None:
+    async def _request_missing_proof(self, callback: _Callback) -> ProviderRequest | Denial | None:
         """Return None if no administrator has ended a sign-in since the user last proved who they are.
 
         Otherwise return the request with which the user proves it at the provider, or why the provider's
@@ -234,13 +234,13 @@ class ProviderSignIns:
                 return None
             prompt = LoginPrompt(now, forget=age_s is None)
             return await self._request(callback.provider.name, callback.under_way.wanted, prompt)
-        if (denial := self._why_not_proved(callback, prompt)) is not None:
+        if (denial := self._check_proof(callback, prompt)) is not None:
             return denial
         return await self._accounts.forget_ended(callback.account) if prompt.forget else None
 
     async def _finish_step_up(self, callback: _Callback, prompt: LoginPrompt) -> Denial | None:
         """Mark the sign-in as proved from now on, if the provider has asked the person who they are."""
-        if (denial := self._why_not_proved(callback, prompt)) is not None:
+        if (denial := self._check_proof(callback, prompt)) is not None:
             return denial
         provider = callback.provider
         if provider.step_up_acr and callback.claims.acr not in provider.step_up_acr:
@@ -252,7 +252,7 @@ class ProviderSignIns:
             )
         return await call_blocking(self._mark_proved, callback, prompt)
 
-    def _why_not_proved(self, callback: _Callback, prompt: LoginPrompt) -> Denial | None:
+    def _check_proof(self, callback: _Callback, prompt: LoginPrompt) -> Denial | None:
         """Return None if the provider has asked the person since `prompt`, else why that is not proved.
 
         The person can remove the request to ask from the browser's address bar, so only the claims count.

@@ -10,8 +10,8 @@ from stagedoor.model.source import Source, find_source_network
 ATTEMPTS = Rate(burst=50, interval_s=3.0)
 """The attempts of one source network that make the gateway ask an identity provider, or a token's issuer. One
 that succeeds is given back, so the many jobs of a CI behind one address are not counted."""
-BEGINNINGS = Rate(burst=20, interval_s=5.0)
-"""The sign-ins that one source network may begin: each is a row in the store. One that succeeds is given back
+START_RATE = Rate(burst=20, interval_s=5.0)
+"""The sign-ins that one source network may start: each is a row in the store. One that succeeds is given back
 if its service says so."""
 
 

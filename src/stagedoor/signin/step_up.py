@@ -34,7 +34,7 @@ from stagedoor.wire.oneline import fold
 REUSED_ABOVE_S = 60.0
 """A step-up that still waits for longer than this is used by the next connection of the same sign-in too: one
 address and one set of letters for 50 hosts."""
-OF_SIGN_IN = 50
+MAX_STEP_UPS_PER_SIGN_IN = 50
 """The step-ups of one sign-in that wait at once, on all workers and gateways; each is a row in the store."""
 MAX_WAITING = 200
 """The connections of one sign-in that wait in one worker."""
@@ -95,7 +95,9 @@ class StepUpService:
             now + PENDING_S,
         )
         if (
-            await call_blocking(step_ups.add, self._context.database, step_up, now, OF_SIGN_IN)
+            await call_blocking(
+                step_ups.add, self._context.database, step_up, now, MAX_STEP_UPS_PER_SIGN_IN
+            )
             is not True
         ):
             return None  # the refusal itself says where to prove it

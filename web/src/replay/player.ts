@@ -62,7 +62,7 @@ export class Player {
   play(): void {
     if (this.state === "playing") return;
     const turn = ++this.turn;
-    void this.safely(async () => {
+    void this.reportFailure(async () => {
       if (this.state === "ended") await this.show(0, turn);
       await this.run(turn);
     });
@@ -78,7 +78,7 @@ export class Player {
     const goOn = this.state === "playing" || (this.state === "seeking" && this.goesOn);
     const turn = ++this.turn;
     this.goesOn = goOn;
-    return this.safely(async () => {
+    return this.reportFailure(async () => {
       this.enter("seeking");
       await this.show(Math.min(Math.max(0, seconds), this.duration), turn);
       if (turn !== this.turn) return;
@@ -95,7 +95,7 @@ export class Player {
     this.skipPauses = skipPauses;
     if (this.state !== "playing") return;
     const turn = ++this.turn;
-    void this.safely(() => this.run(turn));
+    void this.reportFailure(() => this.run(turn));
   }
 
   private async run(turn: number): Promise<void> {
@@ -120,13 +120,13 @@ export class Player {
       if (next.at > now) {
         const wait = ((next.at - now) / this.speed) * 1000;
         await new Promise((resolve) => setTimeout(resolve, Math.min(wait, TICK_MS)));
-      } else await this.alone(turn, () => this.due(now, true));
+      } else await this.runExclusive(turn, () => this.showDue(now, true));
     }
   }
 
   /** Draw the screen at `seconds`, from the nearest kept screen before it. */
   private async show(seconds: number, turn: number): Promise<void> {
-    await this.alone(turn, async () => {
+    await this.runExclusive(turn, async () => {
       const best = this.keyframes.findLast((keyframe) => keyframe.at <= seconds);
       // The present screen may be nearer than the kept one, unless it is later than `seconds`.
       if (best === undefined || (this.shown <= seconds && this.head.offset >= best.offset && this.started)) return;
@@ -138,7 +138,7 @@ export class Player {
     while (turn === this.turn) {
       const next = this.head.near ?? (await this.head.peek());
       if (next === undefined || next.at > seconds || turn !== this.turn) break;
-      await this.alone(turn, () => this.due(seconds, false));
+      await this.runExclusive(turn, () => this.showDue(seconds, false));
       this.setTime(this.shown);
     }
     if (turn === this.turn) this.setTime(seconds);
@@ -147,7 +147,7 @@ export class Player {
   private started = false;
 
   /** Show a batch of the events up to `now` that are read already. */
-  private async due(now: number, marks: boolean): Promise<void> {
+  private async showDue(now: number, marks: boolean): Promise<void> {
     let text = "";
     for (let next = this.head.near; next !== undefined && next.at <= now; next = this.head.near) {
       if (next.code === "o") text += next.data;
@@ -178,13 +178,14 @@ export class Player {
   }
 
   /** Run `act` after earlier work on the terminal, unless another loop has begun meanwhile. */
-  private alone(turn: number, act: () => Promise<void>): Promise<void> {
+  private runExclusive(turn: number, act: () => Promise<void>): Promise<void> {
     const done = this.busy.then(() => (turn === this.turn ? act() : undefined));
     this.busy = done.catch(() => undefined);
     return done;
   }
 
-  private async safely(act: () => Promise<void>): Promise<void> {
+  /** Run `act`. If it fails, pause and report the failure. */
+  private async reportFailure(act: () => Promise<void>): Promise<void> {
     try {
       await act();
     } catch (error) {

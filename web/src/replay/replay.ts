@@ -83,7 +83,7 @@ function colour(): void {
 light.addEventListener("change", colour);
 
 /** Return the time of the first output, where playing begins. */
-async function firstShown(reel: Reel, start: number): Promise<number> {
+async function findFirstOutput(reel: Reel, start: number): Promise<number> {
   const head = new Head(reel, start);
   for (let tries = 0; tries < MAX_SKIPPED; tries++) {
     const next = await head.peek();
@@ -251,7 +251,7 @@ async function begin(): Promise<void> {
   state("paused");
   // A search leads to the place of its line: `#at=SECONDS`.
   const wanted = Number(new URLSearchParams(location.hash.slice(1)).get("at"));
-  await player.seek(wanted > 0 ? Math.min(wanted, duration) : await firstShown(reel, first.next));
+  await player.seek(wanted > 0 ? Math.min(wanted, duration) : await findFirstOutput(reel, first.next));
   document.body.dataset.ready = "true";
   void findMarks(reel, first.next, drawMarks).catch(handleFailure);
 }

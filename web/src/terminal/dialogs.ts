@@ -5,7 +5,7 @@ import { Mode } from "./frames";
 import { formatClock } from "../local-time";
 import { copy, createButton, createElement, describeError, getElement } from "../page";
 import { readStored } from "../storage";
-import { wasHere } from "./watching";
+import { takeRecentVisit } from "./watching";
 import { t } from "../language";
 
 /** Empty the dialog, give it a title and open it. */
@@ -155,7 +155,7 @@ export function openShare(path: string, app: string, terminal: string, lock: Loc
 
 /** Ask how to attach if another person is at the terminal already. Return at once if none is. */
 export async function chooseMode(path: string, app: string, terminal: string): Promise<Mode> {
-  if (wasHere(app, terminal)) return Mode.Mirror;
+  if (takeRecentVisit(app, terminal)) return Mode.Mirror;
   let there: AttachedPerson[];
   try {
     there = (await ask<{ attached: AttachedPerson[] }>(path, "attached", { target: app, terminal })).attached;

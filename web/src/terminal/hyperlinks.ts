@@ -14,7 +14,7 @@ export function follow(event: MouseEvent, uri: string): void {
 let hovers = false;
 
 /** Callbacks that show the address of a link: one by OSC 8, whose text may differ from it, or one in the text. */
-export const SEEN = {
+export const HOVER_HANDLERS = {
   hover(_: MouseEvent, uri: string): void {
     hovers = true;
     showPassing(t`${toOneLine(uri)} (${COMMAND} and a click opens it)`, true);

@@ -81,7 +81,7 @@ export class Prediction {
   /** Note input, which ends at the offset `end`. */
   noteInput(data: Uint8Array, end: number, now: number, screen: Screen): void {
     this.settle(now);
-    for (const [what, size] of keysOf(data)) {
+    for (const [what, size] of splitKeys(data)) {
       if (what === OTHER) this.doubt();
       this.keys.push({ what, end: end - data.length + size, typedAt: now });
     }
@@ -215,7 +215,7 @@ export class Prediction {
 }
 
 /** Split input into letters, each with the offset behind it. All else is one key that is not predicted. */
-function keysOf(data: Uint8Array): [what: string, end: number][] {
+function splitKeys(data: Uint8Array): [what: string, end: number][] {
   const chars = [...new TextDecoder().decode(data)];
   if (chars.length > MAX_TYPED || !chars.every((char) => char === BACKSPACE || LETTER.test(char))) return [[OTHER, data.length]];
   let end = 0;

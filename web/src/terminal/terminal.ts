@@ -20,7 +20,7 @@ import { Foreground } from "./foreground";
 import { Mode, NoticeKind } from "./frames";
 import { fitGlyphs } from "./glyphs";
 import { joinEmoji } from "./graphemes";
-import { follow, SEEN } from "./hyperlinks";
+import { follow, HOVER_HANDLERS } from "./hyperlinks";
 import { LocalEcho } from "./local-echo";
 import { Menu } from "./menu";
 import { markStyles } from "../nonce";
@@ -37,10 +37,10 @@ import { swipe } from "./swipe";
 import { dropTab, showTabs } from "./tabs";
 import { Title } from "./title";
 import { setUpTyping } from "./typing";
-import { keepWatching, leave, isWatching } from "./watching";
+import { isWatching, keepWatching, noteLeft } from "./watching";
 import { localizeTimes } from "../local-time";
 import { cutLines } from "./cut-lines";
-import { ownWindow, watchControl, setUpWindowKeys } from "./window";
+import { hasOwnWindow, watchControl, setUpWindowKeys } from "./window";
 import { t } from "../language";
 
 const { path = "", nonce = "", guest = "", tmux = "no", known = "yes", user = "" } = document.body.dataset;
@@ -61,14 +61,14 @@ const term = new Terminal({
   cursorStyle: settings.cursor,
   fontFamily: composeFontFamily(settings.fontFamily),
   fontSize: settings.fontSize,
-  linkHandler: { activate: follow, ...SEEN },
+  linkHandler: { activate: follow, ...HOVER_HANDLERS },
   macOptionIsMeta: true,
   scrollback: 10_000,
   screenReaderMode: settings.screenReader,
 });
 const fit = new FitAddon();
 term.loadAddon(fit);
-term.loadAddon(new WebLinksAddon(follow, SEEN));
+term.loadAddon(new WebLinksAddon(follow, HOVER_HANDLERS));
 term.loadAddon(new ImageAddon());
 joinEmoji(term);
 cutLines(term);
@@ -319,7 +319,7 @@ addEventListener("beforeunload", (event) => {
   // The terminal lives on, but a user who holds Control or runs a job may have meant Ctrl-W for the program.
   const over = status.dataset.state === "over";
   const isDoubtful = !leaves && (attachment.hasForegroundJob || control.held);
-  if (isDoubtful && attachment.mode !== Mode.Watch && !over && !ownWindow()) event.preventDefault();
+  if (isDoubtful && attachment.mode !== Mode.Watch && !over && !hasOwnWindow()) event.preventDefault();
 });
 
 // Also before the connection is open, since the gateway may list this client already.
@@ -328,7 +328,7 @@ addEventListener("pagehide", () => {
   // A client that was sent away asks again how to attach. One whose shell has ended does not, though the gateway
   // may still list it.
   const stays = ended || status.dataset.state !== "over";
-  if (!guest && begun && stays && attachment.mode !== Mode.Watch) leave(app, attachment.terminal);
+  if (!guest && begun && stays && attachment.mode !== Mode.Watch) noteLeft(app, attachment.terminal);
 });
 
 // The start. The font decides the size of cells, so it must be loaded before the first size is sent.

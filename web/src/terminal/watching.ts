@@ -19,12 +19,12 @@ function leftKey(app: string, terminal: string): string {
 }
 
 /** Note that the page is left now, and that this tab could type. */
-export function leave(app: string, terminal: string): void {
+export function noteLeft(app: string, terminal: string): void {
   store("sessionStorage", leftKey(app, terminal), String(Date.now()));
 }
 
-/** Return, once, whether this tab has just left: a client at the terminal may then be its own earlier page. */
-export function wasHere(app: string, terminal: string): boolean {
+/** Return whether this tab has just left, and forget it: a client at the terminal may be its own earlier page. */
+export function takeRecentVisit(app: string, terminal: string): boolean {
   const left = Number(readStored("sessionStorage", leftKey(app, terminal)));
   store("sessionStorage", leftKey(app, terminal), "");
   return Date.now() - left < AGAIN_MS;

@@ -23,7 +23,7 @@ async function fillScreen(): Promise<void> {
 }
 
 /** Return whether the page has a window of its own, to which the browser leaves all keys. */
-export function ownWindow(): boolean {
+export function hasOwnWindow(): boolean {
   return matchMedia("(display-mode: standalone), (display-mode: fullscreen), (display-mode: window-controls-overlay)").matches;
 }
 
@@ -36,7 +36,7 @@ export function setUpWindowKeys(term: Terminal): void {
   });
   const button = getElement("window");
   // Firefox has neither app windows nor this event.
-  button.hidden = ownWindow() || !("onbeforeinstallprompt" in window);
+  button.hidden = hasOwnWindow() || !("onbeforeinstallprompt" in window);
   button.addEventListener("click", () => {
     if (install !== undefined) void install.prompt();
     else showHint(t`In your browser's menu, choose “Install” or “Open as app window”: there Ctrl-W, Ctrl-T and Ctrl-N reach the terminal.`);
@@ -47,7 +47,7 @@ export function setUpWindowKeys(term: Terminal): void {
   });
   addEventListener("keydown", (event) => {
     // The first press of Control may be the first attempt at one of these keys; a page cannot see more.
-    if (event.key === "Control" && !ownWindow() && isFirstTime("keys"))
+    if (event.key === "Control" && !hasOwnWindow() && isFirstTime("keys"))
       showHint(t`In a tab the browser keeps Ctrl-W, Ctrl-T and Ctrl-N. Alt-Shift-W, -T and -N send them; an app window or full screen gives you the keys themselves.`);
   }, { capture: true });
 }

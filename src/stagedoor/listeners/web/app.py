@@ -189,10 +189,10 @@ def _mount(
         routes=[*api, *mounted],
         middleware=[Middleware(GuardMiddleware, guard)],
         exception_handlers=dict.fromkeys((404, 405), pages.answer_not_found)
-        | {ClientDisconnect: _hung_up},
+        | {ClientDisconnect: _answer_hang_up},
     )
 
 
-async def _hung_up(_request: Request, _error: Exception) -> Response:
+async def _answer_hang_up(_request: Request, _error: Exception) -> Response:
     """Answer a client that hung up in the middle of a form, so that this is not logged as a bug."""
     return Response(status_code=400)

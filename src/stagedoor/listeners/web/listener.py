@@ -46,14 +46,14 @@ class StartQueue:
         self._turns = FairQueue[asyncio.Future[None]]()
         self._next: asyncio.Handle | None = None
 
-    async def turn(self, source: str, bound: asyncio.Timeout) -> None:
+    async def wait_for_turn(self, source: str, deadline: asyncio.Timeout) -> None:
         """Wait until a connection from `source` may start.
 
-        The deadline `bound` is extended by the time spent here, which the client does not cause.
+        The `deadline` is extended by the time spent here, which the client does not cause.
         """
         loop = asyncio.get_running_loop()
-        due, began = bound.when(), loop.time()
-        bound.reschedule(None)
+        due, began = deadline.when(), loop.time()
+        deadline.reschedule(None)
         waiter: asyncio.Future[None] = loop.create_future()
         self._turns.add(waiter, source)
         if self._next is None:
@@ -64,7 +64,7 @@ class StartQueue:
             self._turns.remove(waiter)
             raise
         if due is not None:
-            bound.reschedule(due + loop.time() - began)
+            deadline.reschedule(due + loop.time() - began)
 
     def _start_next(self, loop: asyncio.AbstractEventLoop) -> None:
         waiter = self._turns.take()
@@ -198,11 +198,12 @@ class WebListener:
         timeout_s = self._settings.client_limits.header_timeout_s
         carried: TcpStream | TlsStream = stream
         try:
-            async with asyncio.timeout(timeout_s) as bound:
+            async with asyncio.timeout(timeout_s) as deadline:
                 received = await self._first_bytes(stream, pending, is_tls)
                 if not received:
                     return
-                await self._starts.turn(self._rules.find_counted_source(pending.source), bound)
+                counted_source = self._rules.find_counted_source(pending.source)
+                await self._starts.wait_for_turn(counted_source, deadline)
                 if is_tls:
                     assert self._tls is not None, "a socket that speaks TLS has a certificate"
                     carried = TlsStream(stream, self._tls, received, READ_BYTES)
@@ -211,7 +212,7 @@ class WebListener:
         except (OSError, TimeoutError):
             return  # the client has gone, the handshake failed, or no request came
         assert self._server is not None, "it is started before anything is accepted"
-        due = bound.when()
+        due = deadline.when()
         assert due is not None, "it has a deadline"
         transport = StreamTransport(carried, pending.source, self._tls if is_tls else None)
         transport.on_lost = pending.release

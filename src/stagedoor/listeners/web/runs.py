@@ -78,7 +78,7 @@ class Runs:
 
         A start that takes longer, for a node or an image, continues after the answer.
         """
-        order, run_id = _order_in(body), body.get("id")
+        order, run_id = _read_order(body), body.get("id")
         if isinstance(order, Denial):
             return self._flow.deny(order, make_web_login_origin(source), identity)
         if run_id is None:
@@ -128,7 +128,7 @@ class Runs:
 
     async def _read_log(self, identity: Identity, body: Fields, source: Source) -> Answer:
         """Return output from byte `from` on. If `wait` is true, wait until there is some or the run ends."""
-        named = _place_in(body, "from")
+        named = _read_place(body, "from")
         if isinstance(named, Denial):
             return named
         run_id, start = named
@@ -156,7 +156,7 @@ class Runs:
 
         `end` true: it is complete; `lost` true: the client cannot send the rest.
         """
-        named = _place_in(body, "at")
+        named = _read_place(body, "at")
         if isinstance(named, Denial):
             return named
         run_id, at = named
@@ -182,7 +182,7 @@ class Runs:
         return {"at": taken, "ended": is_ended, "over": run.is_over}
 
     async def _cancel(self, identity: Identity, body: Fields, source: Source) -> Answer:
-        run_id = _id_in(body)
+        run_id = _read_id(body)
         if isinstance(run_id, Denial):
             return run_id
         run = await self._runs.cancel(identity, run_id, make_web_login_origin(source))
@@ -209,7 +209,7 @@ def _describe_log(run: Run, start: int, pieces: Sequence[Output]) -> dict[str, o
     }
 
 
-def _order_in(body: Fields) -> RunOrder | Denial:
+def _read_order(body: Fields) -> RunOrder | Denial:
     target = read_target(body)
     if isinstance(target, Denial):
         return target
@@ -233,16 +233,16 @@ def _order_in(body: Fields) -> RunOrder | Denial:
     return RunOrder(target, command, timeout_s, lock, body.get("input") is True, size)
 
 
-def _id_in(body: Fields) -> str | Denial:
+def _read_id(body: Fields) -> str | Denial:
     run_id = body.get("id")
     if not (isinstance(run_id, str) and is_run_id(run_id)):
         return _deny_field("id", "the id of a run")
     return run_id
 
 
-def _place_in(body: Fields, name: str) -> tuple[str, int] | Denial:
+def _read_place(body: Fields, name: str) -> tuple[str, int] | Denial:
     """Return the id of a run, and the offset in `name`."""
-    run_id, at = _id_in(body), body.get(name, 0)
+    run_id, at = _read_id(body), body.get(name, 0)
     if isinstance(run_id, Denial):
         return run_id
     if not isinstance(at, int) or isinstance(at, bool) or not 0 <= at <= _MAX_OFFSET:

@@ -18,7 +18,7 @@ from stagedoor.model.units import DAY_S, GIB
 from stagedoor.recording.channel_audit import Note, RecordingPlan
 from stagedoor.recording.folder import RecordingFolder
 from stagedoor.recording.recorder import Recorder, RecordingEnded
-from stagedoor.recording.retention import FolderRetention, Removed, Retention
+from stagedoor.recording.retention import FolderRetention, Removal, Retention
 from stagedoor.resume.control import EndpointControl
 from stagedoor.serve.parts.listener import ListenerParts
 from stagedoor.serve.parts.shells import resume_folder
@@ -73,7 +73,7 @@ def build_recorder(settings: Settings, note: Note) -> Recorder:
         )
         note(opened, EventKind.RECORDING_FAILED, {**fields, "why": ended.why})
 
-    def log_removed(removed: Sequence[Removed]) -> None:
+    def log_removed(removed: Sequence[Removal]) -> None:
         for old in removed:
             log.info(
                 "recording removed", recording=old.file.path.name, size=old.file.size, why=old.why

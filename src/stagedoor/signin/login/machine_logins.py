@@ -52,7 +52,7 @@ from stagedoor.store.sign_in import logins
 from stagedoor.wire.oneline import fold
 from stagedoor.wire.ssh.key import PublicKey
 
-OF_A_RULE = Rate(burst=300, interval_s=0.5)
+LOGIN_RATE_PER_RULE = Rate(burst=300, interval_s=0.5)
 """The logins by one `[[machines]]` table, in each worker: each changes the policy, and is in the memory of
 every worker while it lasts. A CI matrix has 256 jobs at most."""
 RETRY_S = 10
@@ -79,7 +79,7 @@ class MachineTokens:
             rule = Rule(machine.name, machine.audience, allowed)
             self._rules.setdefault(machine.issuer, []).append(rule)
             if machine.issuer not in self._keys:
-                self._keys[machine.issuer] = _issuer_keys(machine, now)
+                self._keys[machine.issuer] = _make_issuer_keys(machine, now)
 
     async def verify(self, token: str) -> tuple[MachineSettings, MachineClaims]:
         """Return the table that accepts the token, and the token's claims.
@@ -99,7 +99,7 @@ class MachineTokens:
         return verify_machine(token, keys, issuer=issuer, now=self._now())
 
 
-def _issuer_keys(machine: MachineSettings, now: Callable[[], float]) -> IssuerKeys[str]:
+def _make_issuer_keys(machine: MachineSettings, now: Callable[[], float]) -> IssuerKeys[str]:
     """Return the keys of the machine's issuer, from `keys_file` or from the issuer. Raises SettingsError."""
     if machine.keys_file is not None:
         _check_file(machine.keys_file)
@@ -154,7 +154,7 @@ class MachineLoginService:
         self._tokens = MachineTokens(context.settings.machines, context.now)
         complaint = "too many tokens from your {} were refused"
         self._attempts = SourceLimit(ATTEMPTS, complaint, context.now)
-        self._of_rules = SourceRates(OF_A_RULE)
+        self._rule_rates = SourceRates(LOGIN_RATE_PER_RULE)
 
     async def log_in(
         self, origin: str, token: str, signature: str, source: Source
@@ -228,9 +228,9 @@ class MachineLoginService:
     def _count_login(self, machine: MachineSettings) -> Denial | None:
         """Count a login by this table. Return a denial if there were too many, else None."""
         name, now = machine.name, self._context.now()
-        if self._of_rules.take(name, now) is not None:
+        if self._rule_rates.take(name, now) is not None:
             return None
-        wait_s = math.ceil(self._of_rules.wait_s(name, now))
+        wait_s = math.ceil(self._rule_rates.wait_s(name, now))
         return Denial(
             Reason.THROTTLED,
             f"too many jobs log in by the rule {name!r}; try again in {wait_s} s",

@@ -24,7 +24,7 @@ from stagedoor.model.units import MINUTE_S
 from stagedoor.model.webpass import KeyLogin, SignInPass
 from stagedoor.signin.login.approval import deny_certificate, open_approved, submit
 from stagedoor.signin.passes import PassService
-from stagedoor.signin.source_limit import BEGINNINGS, SourceLimit
+from stagedoor.signin.source_limit import START_RATE, SourceLimit
 from stagedoor.store.sign_in import logins, passes, pending_logins
 from stagedoor.wire.oneline import fold
 
@@ -34,8 +34,8 @@ MAX_LABEL_CHARS = 64
 CLOCK_S = 5 * MINUTE_S
 """How far a client's clock may differ from the gateway's. A signature can renew its own key for this time."""
 RETRY_S = 10
-QUESTIONS = Rate(burst=600, interval_s=0.02)
-"""The questions of a source, which may be an office: each login that waits asks five times a second for three
+POLL_RATE = Rate(burst=600, interval_s=0.02)
+"""The polls from one source, which may be an office. Each waiting login polls five times a second for three
 minutes."""
 NO_CERTIFICATES = Denial.with_fix(
     Reason.OVERLOADED,
@@ -83,8 +83,8 @@ class LoginService:
         self._certificates = certificates
         self._refused = refused
         complaint = "too many logins come from your {}"
-        self._beginnings = SourceLimit(BEGINNINGS, complaint, context.now)
-        self._questions = SourceLimit(QUESTIONS, complaint, context.now)
+        self._beginnings = SourceLimit(START_RATE, complaint, context.now)
+        self._polls = SourceLimit(POLL_RATE, complaint, context.now)
 
     @property
     def is_possible(self) -> bool:
@@ -136,7 +136,7 @@ class LoginService:
 
         `gateway` is the address that the client asked at; the letters are bound to it.
         """
-        if (denial := self._questions.take(source)) is not None:
+        if (denial := self._polls.take(source)) is not None:
             return denial
         opened = await call_blocking(self._open_if_approved, id_, verifier, code, gateway)
         if isinstance(opened, LoginState | Denial):
@@ -186,7 +186,7 @@ class LoginService:
         """
         if self._certificates is None:
             return NO_CERTIFICATES
-        if (denial := self._questions.take(source)) is not None:
+        if (denial := self._polls.take(source)) is not None:
             return denial
         key = find_signing_key(signature, NAMESPACE, make_renewal_text(origin, at, nonce))
         if key is None:
@@ -218,7 +218,7 @@ class LoginService:
 
     async def read_state(self, secret: str, source: Source) -> LoginResult | Denial:
         """Return the user and the end of the login with that secret, without a certificate."""
-        if (denial := self._questions.take(source)) is not None:
+        if (denial := self._polls.take(source)) is not None:
             return denial
         login = await call_blocking(passes.find, self._context.database, KeyLogin, secret)
         if login is None or isinstance(login, Denial):
@@ -230,7 +230,7 @@ class LoginService:
 
     async def log_out(self, secret: str, source: Source) -> Denial | None:
         """End the login with that secret, and all that it opened; do nothing if there is none."""
-        if (denial := self._questions.take(source)) is not None:
+        if (denial := self._polls.take(source)) is not None:
             return denial
 
         def end() -> None:

@@ -24,7 +24,7 @@ from stagedoor.model.pending_login import PENDING_S, LoginState, PendingLogin
 from stagedoor.model.source import find_source_network
 from stagedoor.model.target import Target
 from stagedoor.signin.login.approval import deny_certificate, open_approved, submit
-from stagedoor.signin.source_limit import BEGINNINGS, SourceLimit
+from stagedoor.signin.source_limit import START_RATE, SourceLimit
 from stagedoor.store.sign_in import passes, pending_logins
 from stagedoor.wire.oneline import fold
 from stagedoor.wire.target import may_name_app, parse_login
@@ -34,7 +34,7 @@ _NO_SIGN_IN = Denial(
     Reason.BAD_REQUEST,
     "you logged in with a key or password that an administrator gave you, not with a sign-in",
 )
-LOOK_EVERY_S = 0.1
+POLL_INTERVAL_S = 0.1
 """The interval of the one query for all logins that wait: so short that users notice no delay."""
 MAX_NAME_CHARS = 40
 PATH = "/sign-in/sso"
@@ -46,7 +46,7 @@ class KeyBinding:
     def __init__(self, context: WorkerContext) -> None:
         self._context = context
         complaint = "too many unknown keys come from your {}"
-        self._beginnings = SourceLimit(BEGINNINGS, complaint, context.now)
+        self._beginnings = SourceLimit(START_RATE, complaint, context.now)
         self._waiting: dict[str, asyncio.Future[PendingLogin | Denial]] = {}
         self._watching: asyncio.Task[None] | None = None
 
@@ -130,7 +130,7 @@ class KeyBinding:
     async def _watch(self) -> None:
         """Read the answers as long as a connection waits. A store that fails is tried again."""
         while self._waiting:
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(POLL_INTERVAL_S)
             waiting = tuple(self._waiting.items())  # `_waiting` may change during the query
             ids = [id_ for id_, _ in waiting]
             answered = await call_blocking(

@@ -43,7 +43,7 @@ def _find_ssh(settings: Settings, host: str) -> str | None:
     public = settings.ssh.public_at
     if public is not None:
         return join_host_port(*public)
-    port = _port_for(settings.ssh.addresses, host)
+    port = _find_port(settings.ssh.addresses, host)
     return None if port is None else join_host_port(host, settings.ssh.public_port or port)
 
 
@@ -52,13 +52,13 @@ def _find_connect(settings: Settings, host: str) -> str | None:
     if tunnel.public_url is not None:
         return tunnel.public_url
     for scheme, addresses in (("https", tunnel.tls_addresses), ("http", tunnel.addresses)):
-        port = _port_for(addresses, host)
+        port = _find_port(addresses, host)
         if port is not None:
             return f"{scheme}://{join_host_port(host, port)}"
     return None
 
 
-def _port_for(addresses: tuple[str, ...], host: str) -> int | None:
+def _find_port(addresses: tuple[str, ...], host: str) -> int | None:
     """Return the port of the first address that a client can reach by the name `host`, or None."""
     for address in addresses:
         name, port = split_address(address)

@@ -27,7 +27,7 @@ AHEAD_BYTES = 4 * BLOCK_BYTES
 """The most bytes of a file that are requested or sent but not answered, enough to keep a fast line busy."""
 MIN_REQUEST_BYTES = 32 * 1024
 """The size of reads and writes that every sftp server supports (draft-ietf-secsh-filexfer-02 §3)."""
-ANSWERS = 128
+MAX_ANSWERS_PER_BLOCK = 128
 """The most answers for one block, since a shell that sends a few bytes in each would keep our processor
 busy."""
 SILENT_S = 60.0
@@ -37,7 +37,7 @@ BLOCK_S = 60.0
 OPEN_S = 15.0
 MAX_ENTRIES = 1000
 """The most entries of a folder that the page lists."""
-TAKEN = 100
+MAX_NAME_TRIES = 100
 """How many names are tried if a file's name is in use: `name`, `name (1)` and so on."""
 
 Pieces = Callable[[], Awaitable[bytes | None]]
@@ -173,7 +173,7 @@ async def _read(file: asyncssh.SFTPClientFile, size: int, at: int) -> bytes:
     whole = b""
     try:
         async with asyncio.timeout(BLOCK_S):
-            for _ in range(ANSWERS):
+            for _ in range(MAX_ANSWERS_PER_BLOCK):
                 more = await file.read(size - len(whole), at + len(whole))
                 assert isinstance(more, bytes), "the file is open without an encoding"
                 whole += more
@@ -184,7 +184,9 @@ async def _read(file: asyncssh.SFTPClientFile, size: int, at: int) -> bytes:
     except TimeoutError:
         late = f"the shell did not give {size} bytes of the file within {BLOCK_S:g} s"
         raise FilesError(504, late) from None
-    raise FilesError(502, f"the shell sends the file in pieces of {len(whole) // ANSWERS} bytes")
+    raise FilesError(
+        502, f"the shell sends the file in pieces of {len(whole) // MAX_ANSWERS_PER_BLOCK} bytes"
+    )
 
 
 async def begin(session: SftpSession, upload: Upload) -> int:
@@ -264,7 +266,7 @@ async def write(session: SftpSession, upload: Upload, offset: int, pieces: Piece
 
 async def _finish(session: SftpSession, upload: Upload) -> bytes:
     """Give a complete file its name, or the next free one. An existing file is never replaced."""
-    for number in range(TAKEN):
+    for number in range(MAX_NAME_TRIES):
         path = upload.path(number)
         try:
             # Unlike a rename, a link cannot replace a file that was created meanwhile.
@@ -276,7 +278,9 @@ async def _finish(session: SftpSession, upload: Upload) -> bytes:
             return path
         await session.sftp.remove(upload.part)
         return path
-    raise FilesError(409, f"{escape_path(upload.name)} and {TAKEN - 1} names like it are taken")
+    raise FilesError(
+        409, f"{escape_path(upload.name)} and {MAX_NAME_TRIES - 1} names like it are taken"
+    )
 
 
 async def _is_there(session: SftpSession, path: bytes) -> bool:

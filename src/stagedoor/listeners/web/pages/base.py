@@ -96,7 +96,7 @@ class Pages:
             return self.render_refusal(request, barred)
         secret = read_cookie(self._guard, request)
         if isinstance(secret, Denial):
-            return self._two_cookies(request, secret)
+            return self._refuse_two_cookies(request, secret)
         if secret is None and request.headers.get("sec-fetch-site") == "cross-site":
             # Browsers do not send a SameSite=Strict cookie when a link on another site is followed. This
             # page loads the address again, which is a same-origin request with the cookie.
@@ -127,7 +127,7 @@ class Pages:
         fields = await read_form_fields(request)
         return self.render_refusal(request, fields) if isinstance(fields, Denial) else fields
 
-    def _two_cookies(self, request: Request, denial: Denial) -> Response:
+    def _refuse_two_cookies(self, request: Request, denial: Denial) -> Response:
         """Refuse two sign-ins at once, and delete both cookies if possible: no page could resolve this."""
         response = self.render_refusal(request, denial)
         drop_cookies(response, self._guard, request)
@@ -221,7 +221,7 @@ class Pages:
         """Start a session in this browser for a user who has just authenticated, and redirect to `wanted`."""
         before = read_cookie(self._guard, request)
         if isinstance(before, Denial):
-            return self._two_cookies(request, before)
+            return self._refuse_two_cookies(request, before)
         secret = await start_session(self._passes, self._guard, request, identity, before, answer)
         if isinstance(secret, Denial):
             return self.render_refusal(request, secret, identity)

@@ -62,7 +62,7 @@ class Home:
         identity = await self._pages.identify(request)
         if isinstance(identity, Response):
             return identity
-        return await self._home_of(identity, request)
+        return await self._render_home(identity, request)
 
     async def list_apps(self, identity: Identity, _: Fields, __: Source) -> Mapping[str, object]:
         """Return the apps that a user may enter, for the palette of commands."""
@@ -77,7 +77,7 @@ class Home:
     def _page_of(self, target: Target) -> str:
         return f"{self._pages.place.path}/app/{quote(target.login_name)}"
 
-    async def _home_of(self, identity: Identity, request: Request) -> Response:
+    async def _render_home(self, identity: Identity, request: Request) -> Response:
         granted = await self._flow.observe_grants(identity)
         past = await self._account.list_sessions(identity)
         keys = await self._account.list_keys(identity)

@@ -286,9 +286,7 @@ class TerminalRelay:
         said = self._errors.decode(errors="replace").strip()
         why = to_one_line(said.splitlines()[-1], MAX_MESSAGE_CHARS) if said else "the shell hung up"
         if process.exit_status == NOT_KNOWN:
-            why = (
-                "this shell's version cannot be watched; its owner must restart it"
-            )
+            why = "this shell's version cannot be watched; its owner must restart it"
         return await self._fail(why)
 
     async def _fail(self, why: str) -> tuple[End, str]:
