@@ -19,7 +19,7 @@ test("keys of the bar with others held, as xterm sends them", () => {
 test("Alt-Shift stands in for what a tab keeps", () => {
   const event = { altKey: true, shiftKey: true, ctrlKey: false, metaKey: false };
   assert.deepEqual(["KeyW", "KeyT", "KeyN", "KeyX"].map((code) => findChord({ ...event, code })), ["\x17", "\x14", "\x0e", undefined]);
-  assert.deepEqual(["KeyM", "KeyP"].map((code) => findChord({ ...event, code })), ["menu", "palette"]);
+  assert.deepEqual(["KeyM", "KeyP"].map((code) => findChord({ ...event, code })), ["settings", "palette"]);
   assert.equal(findChord({ ...event, ctrlKey: true, code: "KeyW" }), undefined);
 });
 

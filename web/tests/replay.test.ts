@@ -4,10 +4,10 @@ import { test } from "node:test";
 import serializeAddon from "@xterm/addon-serialize";
 import headless from "@xterm/headless";
 import type { Terminal } from "@xterm/xterm";
-import { CastError, formatDuration, parseEvent, Ground, parseHeader, Lines, Marks, parseSize, findOutputTime } from "../src/replay/cast";
+import { CastError, formatDuration, parseEvent, SequenceState, parseHeader, Lines, Marks, parseSize, findOutputTime } from "../src/replay/cast";
 import { Painter } from "../src/replay/picture";
 import { Player, type PlayerState } from "../src/replay/player";
-import { Head, PIECE_BYTES, Reel } from "../src/replay/reel";
+import { EventReader, PIECE_BYTES, RecordingSource } from "../src/replay/recording-source";
 
 const utf8 = new TextEncoder();
 
@@ -26,13 +26,13 @@ function cast(events: [number, string, string][]): Uint8Array {
   return utf8.encode(lines.join("\n") + "\n");
 }
 
-function reelOf(bytes: Uint8Array): { reel: Reel; asked: () => number } {
+function makeSource(bytes: Uint8Array): { source: RecordingSource; asked: () => number } {
   let asked = 0;
-  const reel = new Reel(async (first, last) => {
+  const source = new RecordingSource(async (first, last) => {
     asked += 1;
     return bytes.slice(first, last + 1);
   }, bytes.length);
-  return { reel, asked: () => asked };
+  return { source, asked: () => asked };
 }
 
 test("lines are the same however the bytes are cut", () => {
@@ -84,17 +84,17 @@ test("between sequences is told from within one, however the text is cut", () =>
   const sequences = ["plain", "\x1b[1;31m", "\x1b]0;title\x07", "\x1b]8;;http://x\x1b\\", "\x1bP1$r0m\x1b\\", "\x1b(0", "\x1b7", "😀"];
   const below = random(2);
   for (let round = 0; round < 300; round += 1) {
-    const ground = new Ground();
+    const sequence = new SequenceState();
     const text = Array.from({ length: 5 }, () => sequences[below(sequences.length)] ?? "").join("");
     for (let at = 0; at < text.length; ) {
       const end = at + 1 + below(4);
-      ground.feed(text.slice(at, end));
+      sequence.feed(text.slice(at, end));
       at = end;
     }
-    assert.ok(ground.clean, JSON.stringify(text));
+    assert.ok(sequence.clean, JSON.stringify(text));
     const last = text.lastIndexOf("\x1b");
     if (last < 0) continue;
-    const cut = new Ground();
+    const cut = new SequenceState();
     cut.feed(text.slice(0, last + 1));
     assert.ok(!cut.clean);
   }
@@ -106,20 +106,20 @@ test("times are read as people write them", () => {
 
 test("the last event says how long it is, even if the last line was cut off", async () => {
   const bytes = cast([[1, "o", "x"], [61.5, "o", "y".repeat(300_000)]]);
-  assert.equal(await reelOf(bytes).reel.duration(), 61.5);
-  assert.equal(await reelOf(bytes.subarray(0, bytes.length - 10)).reel.duration(), 1);
-  assert.equal(await reelOf(cast([])).reel.duration(), 0);
+  assert.equal(await makeSource(bytes).source.duration(), 61.5);
+  assert.equal(await makeSource(bytes.subarray(0, bytes.length - 10)).source.duration(), 1);
+  assert.equal(await makeSource(cast([])).source.duration(), 0);
 });
 
 test("a recording larger than a piece is read once, and few pieces are kept", async () => {
   const bytes = cast(Array.from({ length: 30 }, (_, at) => [at, "o", "z".repeat(PIECE_BYTES / 2)]));
-  const { reel, asked } = reelOf(bytes);
-  const head = new Head(reel, 0);
+  const { source, asked } = makeSource(bytes);
+  const reader = new EventReader(source, 0);
   let lines = 0;
-  while ((await head.line()) !== undefined) lines += 1;
+  while ((await reader.line()) !== undefined) lines += 1;
   assert.equal(lines, 31);
   assert.equal(asked(), Math.ceil(bytes.length / PIECE_BYTES));
-  const pieces = (reel as unknown as { pieces: Map<number, unknown> }).pieces;
+  const pieces = (source as unknown as { pieces: Map<number, unknown> }).pieces;
   assert.ok(pieces.size <= 8);
 });
 
@@ -159,12 +159,12 @@ async function stage(bytes: Uint8Array): Promise<Stage> {
   const term = new headless.Terminal({ cols: 80, rows: 24, allowProposedApi: true, scrollback: 1000 }) as unknown as Terminal;
   const addon = new serializeAddon.SerializeAddon();
   term.loadAddon(addon as never);
-  const { reel } = reelOf(bytes);
-  const first = await new Head(reel, 0).line();
+  const { source } = makeSource(bytes);
+  const first = await new EventReader(source, 0).line();
   assert.ok(first);
   const states: PlayerState[] = [];
   const watcher = { time: () => undefined, state: (now: PlayerState) => states.push(now), mark: () => undefined, handleFailure: (error: unknown) => { throw error; } };
-  const player = new Player(reel, new Painter(term, addon), watcher, parseHeader(first.line), first.next, await reel.duration());
+  const player = new Player(source, new Painter(term, addon), watcher, parseHeader(first.line), first.next, await source.duration());
   return { player, term, states };
 }
 

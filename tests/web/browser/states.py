@@ -113,7 +113,7 @@ def at_terminal(tab: Tab, base: str) -> None:
 def at_terminal_with_all_open(tab: Tab, base: str) -> None:
     """The settings, the search, the bar of keys, a hint, and what is read aloud."""
     at_terminal(tab, base)
-    tab.ask("document.getElementById('menu').click()")
+    tab.ask("document.getElementById('settings-button').click()")
     for name in ("screenReader", "keyBar"):
         if not tab.ask(f"document.querySelector('[name={name}]').checked"):
             click(tab, f"[name={name}]")
@@ -163,9 +163,9 @@ def at_people(tab: Tab, base: str) -> None:
 def at_share(tab: Tab, base: str) -> None:
     """The dialog of a locked terminal, with a link."""
     at_people(tab, base)
-    tab.ask("document.getElementById('company').close()")
+    tab.ask("document.getElementById('dialog').close()")
     tab.ask("document.getElementById('share').click()")
-    click(tab, "#company-body form .primary")
+    click(tab, "#dialog-body form .primary")
     tab.until("document.getElementById('share-link') !== null")
 
 
@@ -173,14 +173,14 @@ def at_terminals(tab: Tab, base: str) -> None:
     """The list, with the question before a terminal is ended."""
     at_terminal(tab, base)
     tab.ask("document.getElementById('terminals').click()")
-    click(tab, "#company li button")
-    tab.until("document.activeElement.parentElement.matches('#company li > span')")
+    click(tab, "#dialog li button")
+    tab.until("document.activeElement.parentElement.matches('#dialog li > span')")
 
 
 def at_terminal_in_use(tab: Tab, base: str) -> None:
     become(tab, base)
     tab.open(f"{base}/app/app01?terminal={LIVE}")
-    tab.until("document.querySelectorAll('#company .answers button').length === 3")
+    tab.until("document.querySelectorAll('#dialog .answers button').length === 3")
 
 
 def fitted(tab: Tab) -> None:

@@ -71,7 +71,7 @@ def test_2_a_shell_without_a_language_shows_every_character_and_so_does_the_page
     shows(tab, "\ndone")
     assert row_of(tab, TEXT, cell_width) == [Cell(char) for char in TEXT]
     click(tab, "#more")
-    click(tab, "#menu")
+    click(tab, "#settings-button")
     click(tab, "input[name=tmux]")
     choose(tab, "readable", False)  # the program's own colours are looked at
     terminal(tab, base, "mute")

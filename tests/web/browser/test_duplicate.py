@@ -14,7 +14,7 @@ from tests.web.browser.test_sharing import click, mark
 from tests.web.browser.test_shortcuts import pytestmark
 
 __all__ = ["pytestmark"]
-ASKS = "document.getElementById('company').open"
+ASKS = "document.getElementById('dialog').open"
 FIRST_TAB, SECOND_TAB = "120", "360"
 """The places of tabs in Chromium's strip, in pixels from the left."""
 

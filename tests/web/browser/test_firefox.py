@@ -269,7 +269,7 @@ def test_a_terminal_is_shared_with_a_guest_and_locked(fox: FirefoxTab, base: str
         guest.focus_window()
         guest.type("never")
         fox.show()
-        fox.ask("document.getElementById('company').close()")
+        fox.ask("document.getElementById('dialog').close()")
         fox.until("document.getElementById('people').textContent === 'bob by link watches'")
         run(fox, "echo af''ter")
         assert "never" not in shows(fox, "after")

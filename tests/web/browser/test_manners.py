@@ -90,7 +90,7 @@ def test_no_panel_of_the_page_changes_the_size_of_the_terminal(tab: Tab, base: s
         " JSON.stringify(document.getElementById('screen').getBoundingClientRect())"
     )
     for opens, panel in (
-        (lambda: tab.ask("document.getElementById('menu').click()"), "settings"),
+        (lambda: tab.ask("document.getElementById('settings-button').click()"), "settings"),
         (lambda: tab.ask("document.getElementById('files-menu').click()"), "files"),
         (lambda: tab.press("Control", "ControlLeft", 17), "hint"),
         (lambda: tab.press("F", "KeyF", 70, modifiers=CTRL | SHIFT), "search"),

@@ -387,9 +387,9 @@ def test_a_long_reason_makes_a_phones_bar_no_higher(tab: Tab, browser: Browser, 
     second = browser.tab()
     try:
         second.open(f"{base}/app/app01?terminal=narrow")
-        second.until("document.getElementById('company').open")
+        second.until("document.getElementById('dialog').open")
         second.ask(
-            "[...document.querySelectorAll('#company-body button')]"
+            "[...document.querySelectorAll('#dialog-body button')]"
             ".find(each => each.textContent === 'Take over').click()"
         )
         tab.until("document.getElementById('status').dataset.state === 'over'")

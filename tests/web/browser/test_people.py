@@ -22,7 +22,7 @@ def follows(second: Tab, base: str, name: str) -> None:
     """To a terminal where another person is."""
     sign_in(second, base)
     second.open(f"{base}/app/app01?terminal={name}")
-    second.until("document.getElementById('company').open")
+    second.until("document.getElementById('dialog').open")
 
 
 def test_who_joins_in_is_seen_heard_and_removed(tab: Tab, second: Tab, base: str) -> None:
@@ -42,14 +42,14 @@ def test_who_joins_in_is_seen_heard_and_removed(tab: Tab, second: Tab, base: str
     run(second, "echo ty''ped")
     tab.until(f"{PEOPLE}.title === 'dev types, typed last'")
     tab.ask(f"{PEOPLE}.click()")
-    tab.until("document.querySelectorAll('#company li').length === 2")
-    said = str(tab.ask("document.getElementById('company-body').textContent"))
+    tab.until("document.querySelectorAll('#dialog li').length === 2")
+    said = str(tab.ask("document.getElementById('dialog-body').textContent"))
     assert "dev (you)" in said
     assert "types since" in said
-    click(tab, "Remove", "document.getElementById('company')")
+    click(tab, "Remove", "document.getElementById('dialog')")
     second.until("document.getElementById('status').dataset.state === 'over'")
     assert "dev has removed you" in str(second.ask("document.getElementById('status').textContent"))
-    tab.until("document.querySelectorAll('#company li').length === 1")
+    tab.until("document.querySelectorAll('#dialog li').length === 1")
     tab.until(f"{NEWS}.textContent === 'dev has left' && {PEOPLE}.textContent === 'Only you'")
     assert tab.ask("window.rung") == 1, "a departure makes no sound"
     assert not tab.trouble
@@ -82,17 +82,17 @@ def test_the_one_who_has_locked_a_terminal_sees_it_and_unlocks_it(
     tab.until("document.getElementById('lock')?.checked === false")
     tab.ask("document.getElementById('lock').click()")
     tab.until(f"{PEOPLE}.textContent === 'LockedOnly you' && !{PEOPLE}.hidden")
-    tab.ask("document.getElementById('company').close()")
+    tab.ask("document.getElementById('dialog').close()")
     terminal(tab, base, "locked")  # loaded again
     tab.until(f"{PEOPLE}.textContent === 'LockedOnly you'")
     click(tab, "Terminals")
-    tab.until("document.querySelector('#company li .locked')?.textContent === 'Locked'")
-    tab.ask("document.getElementById('company').close()")
+    tab.until("document.querySelector('#dialog li .locked')?.textContent === 'Locked'")
+    tab.ask("document.getElementById('dialog').close()")
     click(tab, "Share…")
     tab.until("document.getElementById('share-locked') !== null")
     click(tab, "Unlock", "document.getElementById('share-locked')")
     tab.until(f"{PEOPLE}.textContent === 'Only you'")
-    tab.ask("document.getElementById('company').close()")
+    tab.ask("document.getElementById('dialog').close()")
     follows(second, base, "locked")
     click(second, "Join in")
     ready(second)
@@ -122,7 +122,7 @@ def test_only_watching_is_the_first_answer_and_that_of_escape(
     # Nothing is answered yet: loaded again, the page asks again.
     second.ask("document.body.dataset.loaded = 'before'")
     second.call("Page.reload")
-    second.until("!document.body.dataset.loaded && document.getElementById('company').open")
+    second.until("!document.body.dataset.loaded && document.getElementById('dialog').open")
     assert second.ask("document.activeElement.textContent") == "Only watch"
     second.press("Escape", "Escape", 27)
     ready(second)

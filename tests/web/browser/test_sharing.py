@@ -30,9 +30,9 @@ def click(tab: Tab, text: str, within: str = "document") -> None:
 def shared(tab: Tab, *, typing: bool = False) -> str:
     """Make a link by the dialog, as the host does."""
     click(tab, "Share…")
-    tab.until("document.getElementById('company').open")
+    tab.until("document.getElementById('dialog').open")
     if typing:
-        tab.ask("document.querySelector('#company [name=typing]').click()")
+        tab.ask("document.querySelector('#dialog [name=typing]').click()")
     click(tab, "Make a link")
     return str(tab.until("document.getElementById('share-link')?.value"))
 
@@ -48,7 +48,7 @@ def test_a_link_shows_the_terminal_to_who_signs_in_and_to_him_alone(
     link = shared(tab)
     assert link.startswith(f"{base}/shared#")
     secret = link.partition("#")[2]
-    tab.ask("document.getElementById('company').close()")
+    tab.ask("document.getElementById('dialog').close()")
     other.open(link)
     other.until("document.getElementById('open')?.hidden === false")
     assert secret not in str(other.ask("location.href")), "nor in the history"
@@ -93,7 +93,7 @@ def test_a_link_shows_the_terminal_to_who_signs_in_and_to_him_alone(
     other.until(f"{sizes} === {tab.ask(sizes)}")
     # The end of the share.
     click(tab, "Share…")
-    click(tab, "End", "document.getElementById('company-body')")
+    click(tab, "End", "document.getElementById('dialog-body')")
     other.until("document.getElementById('status').dataset.state === 'over'")
     assert "has ended" in str(other.ask("document.getElementById('status').textContent"))
     tab.until("document.getElementById('people').textContent === 'Only you'")
@@ -105,21 +105,21 @@ def test_a_link_shows_the_terminal_to_who_signs_in_and_to_him_alone(
 def test_terminals_are_opened_by_name_and_ended(tab: Tab, base: str) -> None:
     terminal(tab, base, "one")
     click(tab, "Terminals")
-    tab.until("document.querySelector('#company [aria-current]')?.textContent === 'one'")
+    tab.until("document.querySelector('#dialog [aria-current]')?.textContent === 'one'")
     tab.ask("document.querySelector('#new-terminal input').value = 'two'")
     click(tab, "Open", "document.getElementById('new-terminal')")
     tab.until("location.search === '?terminal=two'")
     ready(tab)
     click(tab, "Terminals")
     row = (
-        "[...document.querySelectorAll('#company li')]"
+        "[...document.querySelectorAll('#dialog li')]"
         ".find(e => e.querySelector('a')?.textContent === 'one')"
     )
     tab.until(f"{row} !== undefined")
     click(tab, "End…", row)
     click(tab, "End it", row)
-    tab.until(f"{row} === undefined && document.querySelector('#company [aria-current]') !== null")
-    tab.ask("document.getElementById('company').close()")
+    tab.until(f"{row} === undefined && document.querySelector('#dialog [aria-current]') !== null")
+    tab.ask("document.getElementById('dialog').close()")
     run(tab, "echo st''ill-here")
     shows(tab, "still-here")
     assert not tab.trouble
@@ -134,12 +134,12 @@ def test_where_somebody_is_already_it_is_asked_how_to_attach(
     second = browser.tab()
     try:
         second.open(f"{base}/app/app01?terminal=busy")
-        second.until("document.getElementById('company').open")
-        said = str(second.ask("document.getElementById('company-body').textContent"))
+        second.until("document.getElementById('dialog').open")
+        said = str(second.ask("document.getElementById('dialog-body').textContent"))
         assert re.search(r"dev, from 127\.0\.0\.1(?!:)", said), "without the port"
-        weighty = "[...document.querySelectorAll('#company .primary')].map(e => e.textContent)"
+        weighty = "[...document.querySelectorAll('#dialog .primary')].map(e => e.textContent)"
         assert second.ask(weighty) == ["Only watch"]
-        assert second.ask("document.getElementById('company-close').hidden"), "it would join in"
+        assert second.ask("document.getElementById('dialog-close').hidden"), "it would join in"
         click(second, "Take over")
         ready(second)
         tab.until("document.getElementById('status').dataset.state === 'over'")
@@ -182,7 +182,7 @@ def test_who_watches_in_a_smaller_window_sees_the_whole_terminal(
     shows(other, "sleep 600")
     assert "never-typed" not in screen(tab)
     click(other, "Type…")
-    other.until("document.getElementById('company').open")
+    other.until("document.getElementById('dialog').open")
 
 
 def test_who_may_watch_finds_live_sessions_at_home(

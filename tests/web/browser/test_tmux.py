@@ -210,7 +210,7 @@ def test_who_has_chosen_otherwise_has_the_login_shell(tab: Tab, base: str) -> No
     terminal(tab, base, "first")
     shows(tab, "[first]")
     click(tab, "#more")
-    click(tab, "#menu")
+    click(tab, "#settings-button")
     assert tab.ask("document.querySelector('input[name=tmux]').checked") is True
     click(tab, "input[name=tmux]")
     tab.open(f"{base}/app/app01?terminal=second")

@@ -54,7 +54,7 @@ export class Mover {
   }
 
   /** Upload a file into a folder. Return the name that it has there. Throws Refused, or AbortError. */
-  async send(file: File, folder: Path, name: Path, signal: AbortSignal, report: Progress): Promise<string> {
+  async upload(file: File, folder: Path, name: Path, signal: AbortSignal, report: Progress): Promise<string> {
     const id = Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => byte.toString(16).padStart(2, "0")).join("");
     const url = `${this.base}/upload?folder=${folder.encoded}&name=${name.encoded}&size=${file.size}&id=${id}`;
     let done = 0;
@@ -66,7 +66,7 @@ export class Mover {
         const came = at > done;
         done = Math.max(done, at);
         try {
-          return await upload(`${url}&at=${at}`, file.slice(at), signal, (loaded) => report(at + loaded, ""));
+          return await sendBytes(`${url}&at=${at}`, file.slice(at), signal, (loaded) => report(at + loaded, ""));
         } catch (error) {
           // A changed or removed file cannot be read any more, which the failed request does not say.
           await file.slice(0, 1).arrayBuffer().catch(() => {
@@ -83,7 +83,7 @@ export class Mover {
   }
 
   /** Download a file piece by piece to this device's disk. Throws Refused, or AbortError. */
-  async take(path: Path, size: number, handle: FileSystemFileHandle, signal: AbortSignal, report: Progress): Promise<void> {
+  async download(path: Path, size: number, handle: FileSystemFileHandle, signal: AbortSignal, report: Progress): Promise<void> {
     const sink = await handle.createWritable();
     let at = 0;
     let tag = "";
@@ -195,7 +195,7 @@ function pause(ms: number, signal: AbortSignal): Promise<void> {
 }
 
 /** Send bytes, which the browser reads from the disk. fetch() does not report the progress of an upload. */
-function upload(url: string, bytes: Blob, signal: AbortSignal, progress: (loaded: number) => void): Promise<string> {
+function sendBytes(url: string, bytes: Blob, signal: AbortSignal, progress: (loaded: number) => void): Promise<string> {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     const watchdog = new Watchdog();

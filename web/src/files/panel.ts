@@ -171,7 +171,7 @@ export function setUpFiles(term: Terminal, path: string, app: string): void {
       // One after the other, since two at once would only slow each other down.
       uploads = uploads.then(() =>
         watch(what, file.size, async (signal, report) => {
-          const name = await mover.send(file, to, encodePath(file.name), signal, report);
+          const name = await mover.upload(file, to, encodePath(file.name), signal, report);
           return name === file.name ? t`${file.name} is in ${to.shown}` : t`${file.name} is in ${to.shown} as ${name}`;
         }),
       );
@@ -241,7 +241,7 @@ export function setUpFiles(term: Terminal, path: string, app: string): void {
       return say(t`${name} was not downloaded`);
     }
     await watch(t`Download of ${name}`, size, async (signal, report) => {
-      await mover.take(path, size, handle, signal, report);
+      await mover.download(path, size, handle, signal, report);
       return t`${name} is downloaded (${formatSize(size)})`;
     });
   }

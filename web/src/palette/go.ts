@@ -1,7 +1,7 @@
 /** The palette and the list of shortcuts on the pages within the frame. */
 import { EDITABLE, getElement } from "../page";
 import type { Command } from "./find";
-import { COMMAND, Palette, makeShortcuts } from "./palette";
+import { COMMAND, CommandPalette, makeShortcuts } from "./palette";
 import { t } from "../language";
 
 const opener = getElement<HTMLButtonElement>("go");
@@ -36,7 +36,7 @@ function commands(): Command[] {
   ];
 }
 
-const palette = new Palette(opener.dataset.path ?? "", commands, { go: (page) => location.assign(page), closed: () => undefined });
+const palette = new CommandPalette(opener.dataset.path ?? "", commands, { go: (page) => location.assign(page), closed: () => undefined });
 opener.hidden = false;
 // On a phone the pages are one row, which is longer than the window.
 document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });

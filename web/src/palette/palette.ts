@@ -4,7 +4,7 @@ import { createElement } from "../page";
 import { findCommands, type Command } from "./find";
 import { t } from "../language";
 
-export class Palette {
+export class CommandPalette {
   private readonly dialog = createElement("dialog", "", { id: "palette" });
   private readonly box = createElement("input", "", { type: "text", autocomplete: "off", spellcheck: false, placeholder: t`App, page or command` });
   private readonly list = createElement("ul", "", { id: "palette-list" });

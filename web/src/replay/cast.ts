@@ -151,7 +151,7 @@ export class Marks {
 }
 
 /** A check whether the output so far ends between sequences, so that a picture of the screen is complete. */
-export class Ground {
+export class SequenceState {
   private open: "" | "escape" | "control" | "string" | "string escape" = "";
 
   get clean(): boolean {

@@ -2,7 +2,7 @@
 
 import type { SerializeAddon } from "@xterm/addon-serialize";
 import type { Terminal } from "@xterm/xterm";
-import { Ground } from "./cast";
+import { SequenceState } from "./cast";
 
 /** A screen to redraw, with the last lines above it. */
 export interface Picture {
@@ -21,7 +21,7 @@ export class Painter {
   /** State that the add-on does not serialize: the scrolling region of each buffer, and the character set. */
   private margins: Record<Buffer, string> = { normal: "", alternate: "" };
   private charset = "";
-  private ground = new Ground();
+  private sequence = new SequenceState();
 
   constructor(
     private readonly term: Screen,
@@ -48,7 +48,7 @@ export class Painter {
 
   /** Write text and wait until it is processed. */
   write(text: string): Promise<void> {
-    this.ground.feed(text);
+    this.sequence.feed(text);
     return new Promise((resolve) => this.term.write(text, resolve));
   }
 
@@ -57,10 +57,10 @@ export class Painter {
   }
 
   /** Return the present screen, or undefined if text cannot express it, such as in the middle of a sequence. */
-  take(): Picture | undefined {
+  capture(): Picture | undefined {
     const { buffer, cols, rows, modes } = this.term;
     const { cursorX, cursorY, type } = buffer.active;
-    if (!this.ground.clean || cursorX >= cols || modes.originMode) return undefined;
+    if (!this.sequence.clean || cursorX >= cols || modes.originMode) return undefined;
     if (type === "alternate" && this.margins.normal) return undefined;
     let text = this.addon.serialize({ scrollback: SCROLLBACK });
     if (this.margins[type]) text += `${this.margins[type]}\x1b[${cursorY + 1};${cursorX + 1}H`;
@@ -72,7 +72,7 @@ export class Painter {
   async show(picture: Picture): Promise<void> {
     this.term.reset();
     this.forget();
-    this.ground = new Ground();
+    this.sequence = new SequenceState();
     this.term.resize(picture.columns, picture.rows);
     await this.write(picture.text);
   }

@@ -2,7 +2,7 @@
 
 import { parseSize, type CastEvent, type Header } from "./cast";
 import type { Painter, Picture } from "./picture";
-import { Head, type Reel } from "./reel";
+import { EventReader, type RecordingSource } from "./recording-source";
 
 /** The distance of kept screens in bytes of the file, which bounds the bytes to play after a seek. */
 const KEYFRAME_BYTES = 2 * 1024 * 1024;
@@ -38,7 +38,7 @@ export class Player {
   /** The time of the clock, and that of the last event shown. */
   at = 0;
   private shown = 0;
-  private head: Head;
+  private reader: EventReader;
   private keyframes: Keyframe[];
   private step = KEYFRAME_BYTES;
   /** The number of the newest loop; an earlier loop stops at its next step. */
@@ -46,14 +46,14 @@ export class Player {
   private busy: Promise<unknown> = Promise.resolve();
 
   constructor(
-    private readonly reel: Reel,
+    private readonly source: RecordingSource,
     private readonly painter: Painter,
     private readonly watcher: Watcher,
     header: Header,
     start: number,
     public duration: number,
   ) {
-    this.head = new Head(reel, start);
+    this.reader = new EventReader(source, start);
     this.keyframes = [
       { offset: start, at: 0, picture: { columns: header.width, rows: header.height, text: "" } },
     ];
@@ -104,7 +104,7 @@ export class Player {
     let base = this.at;
     let began = performance.now();
     while (turn === this.turn) {
-      const next = this.head.near ?? (await this.head.peek());
+      const next = this.reader.near ?? (await this.reader.peek());
       if (turn !== this.turn) return;
       if (next === undefined) {
         this.setTime(Math.max(this.at, this.duration));
@@ -129,14 +129,14 @@ export class Player {
     await this.runExclusive(turn, async () => {
       const best = this.keyframes.findLast((keyframe) => keyframe.at <= seconds);
       // The present screen may be nearer than the kept one, unless it is later than `seconds`.
-      if (best === undefined || (this.shown <= seconds && this.head.offset >= best.offset && this.started)) return;
+      if (best === undefined || (this.shown <= seconds && this.reader.offset >= best.offset && this.started)) return;
       this.started = true;
-      this.head = new Head(this.reel, best.offset);
+      this.reader = new EventReader(this.source, best.offset);
       this.shown = best.at;
       await this.painter.show(best.picture);
     });
     while (turn === this.turn) {
-      const next = this.head.near ?? (await this.head.peek());
+      const next = this.reader.near ?? (await this.reader.peek());
       if (next === undefined || next.at > seconds || turn !== this.turn) break;
       await this.runExclusive(turn, () => this.showDue(seconds, false));
       this.setTime(this.shown);
@@ -149,7 +149,7 @@ export class Player {
   /** Show a batch of the events up to `now` that are read already. */
   private async showDue(now: number, marks: boolean): Promise<void> {
     let text = "";
-    for (let next = this.head.near; next !== undefined && next.at <= now; next = this.head.near) {
+    for (let next = this.reader.near; next !== undefined && next.at <= now; next = this.reader.near) {
       if (next.code === "o") text += next.data;
       const size = next.code === "r" ? parseSize(next.data) : undefined;
       if (size !== undefined) {
@@ -159,7 +159,7 @@ export class Player {
       }
       if (marks && (next.code === "i" || next.code === "m")) this.watcher.mark(next);
       this.shown = Math.max(this.shown, next.at);
-      this.head.skip();
+      this.reader.skip();
       if (text.length > BATCH_CHARS) break;
     }
     if (text) await this.painter.write(text);
@@ -168,10 +168,10 @@ export class Player {
 
   private keep(): void {
     const last = this.keyframes.at(-1);
-    if (last === undefined || this.head.offset - last.offset < this.step) return;
-    const picture = this.painter.take();
+    if (last === undefined || this.reader.offset - last.offset < this.step) return;
+    const picture = this.painter.capture();
     if (picture === undefined) return;
-    this.keyframes.push({ offset: this.head.offset, at: this.shown, picture });
+    this.keyframes.push({ offset: this.reader.offset, at: this.shown, picture });
     if (this.keyframes.length <= MAX_KEYFRAMES) return;
     this.keyframes = this.keyframes.filter((_, number) => number % 2 === 0);
     this.step *= 2;

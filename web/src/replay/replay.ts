@@ -11,13 +11,13 @@ import { markStyles } from "../nonce";
 import { copy, createElement, describeError, getElement } from "../page";
 import { Painter } from "./picture";
 import { Player, type PlayerState } from "./player";
-import { Head, makeFetch, Reel } from "./reel";
+import { EventReader, makeFetch, RecordingSource } from "./recording-source";
 import { composeFontFamily, loadSettings } from "../settings";
 import { fitFont } from "../fit-font";
 import { cutLines } from "../terminal/cut-lines";
 import { t } from "../language";
 
-const { source = "", size: bytes = "0", nonce = "" } = document.body.dataset;
+const { source: url = "", size: bytes = "0", nonce = "" } = document.body.dataset;
 markStyles(nonce);
 
 const STEP_S = 5;
@@ -83,24 +83,24 @@ function colour(): void {
 light.addEventListener("change", colour);
 
 /** Return the time of the first output, where playing begins. */
-async function findFirstOutput(reel: Reel, start: number): Promise<number> {
-  const head = new Head(reel, start);
+async function findFirstOutput(source: RecordingSource, start: number): Promise<number> {
+  const reader = new EventReader(source, start);
   for (let tries = 0; tries < MAX_SKIPPED; tries++) {
-    const next = await head.peek();
+    const next = await reader.peek();
     if (next === undefined) break;
     if (next.code === "o") return next.at;
-    head.skip();
+    reader.skip();
   }
   return 0;
 }
 
 /** Read the whole recording once for the timeline's marks, keeping nothing else. `draw` gets all so far, now and then. */
-async function findMarks(reel: Reel, start: number, draw: (marks: readonly Mark[]) => void): Promise<void> {
+async function findMarks(source: RecordingSource, start: number, draw: (marks: readonly Mark[]) => void): Promise<void> {
   const marks = new Marks();
-  const head = new Head(reel, start);
+  const reader = new EventReader(source, start);
   let drawn = 0;
   let drawnAt = 0;
-  for (let line = await head.line(); line !== undefined; line = await head.line()) {
+  for (let line = await reader.line(); line !== undefined; line = await reader.line()) {
     if (findOutputTime(line.line) !== undefined) continue;
     const marked = parseEvent(line.line, line.next);
     if (marked !== undefined) marks.add(marked);
@@ -142,8 +142,8 @@ function listenForKeys(acts: Partial<Record<string, () => void>>): void {
 }
 
 async function begin(): Promise<void> {
-  const reel = new Reel(makeFetch(source), Number(bytes));
-  const [first, duration] = await Promise.all([new Head(reel, 0).line(), reel.duration(), document.fonts.ready]);
+  const source = new RecordingSource(makeFetch(url), Number(bytes));
+  const [first, duration] = await Promise.all([new EventReader(source, 0).line(), source.duration(), document.fonts.ready]);
   term.open(screen);
   raiseContrast(term);
   fitGlyphs(term);
@@ -154,7 +154,7 @@ async function begin(): Promise<void> {
   fit();
   new ResizeObserver(fit).observe(screen);
   term.onResize(() => requestAnimationFrame(fit));
-  const player = new Player(reel, new Painter(term, serialize), { time, state, mark, handleFailure }, about, first.next, duration);
+  const player = new Player(source, new Painter(term, serialize), { time, state, mark, handleFailure }, about, first.next, duration);
   let marks: readonly Mark[] = [];
   let dragged = false;
 
@@ -251,9 +251,9 @@ async function begin(): Promise<void> {
   state("paused");
   // A search leads to the place of its line: `#at=SECONDS`.
   const wanted = Number(new URLSearchParams(location.hash.slice(1)).get("at"));
-  await player.seek(wanted > 0 ? Math.min(wanted, duration) : await findFirstOutput(reel, first.next));
+  await player.seek(wanted > 0 ? Math.min(wanted, duration) : await findFirstOutput(source, first.next));
   document.body.dataset.ready = "true";
-  void findMarks(reel, first.next, drawMarks).catch(handleFailure);
+  void findMarks(source, first.next, drawMarks).catch(handleFailure);
 }
 
 void begin().catch(handleFailure);

@@ -10,21 +10,21 @@ import { t } from "../language";
 
 /** Empty the dialog, give it a title and open it. */
 export function openDialog(title: string): { body: HTMLElement; dialog: HTMLDialogElement } {
-  const dialog = getElement<HTMLDialogElement>("company");
-  getElement("company-title").textContent = title;
-  getElement("company-why").textContent = "";
-  const body = getElement("company-body");
+  const dialog = getElement<HTMLDialogElement>("dialog");
+  getElement("dialog-title").textContent = title;
+  getElement("dialog-error").textContent = "";
+  const body = getElement("dialog-body");
   body.replaceChildren();
-  getElement("company-close").hidden = false;
+  getElement("dialog-close").hidden = false;
   if (!dialog.open) dialog.showModal();
   return { body, dialog };
 }
 
 /** Run `act`, and show in the dialog what went wrong. */
 function attempt(act: () => Promise<void>): void {
-  getElement("company-why").textContent = "";
+  getElement("dialog-error").textContent = "";
   act().catch((error: unknown) => {
-    getElement("company-why").textContent = describeError(error);
+    getElement("dialog-error").textContent = describeError(error);
   });
 }
 
@@ -166,7 +166,7 @@ export async function chooseMode(path: string, app: string, terminal: string): P
   if (there.length === 0) return Mode.Mirror;
   const { body, dialog } = openDialog(t`${terminal} of ${app} is in use`);
   // The dialog has three answers. Without an answer the user only watches.
-  getElement("company-close").hidden = true;
+  getElement("dialog-close").hidden = true;
   const people = createElement("ul");
   for (const { name, from, since } of there) people.append(createElement("li", t`${name}, from ${from}, since ${formatClock(since)}`));
   body.append(people);

@@ -43,13 +43,13 @@ export function encodeControlSlash({ key, ctrlKey, altKey, metaKey }: Pick<Keybo
 }
 
 /**
- * Return the meaning of a chord of the page. Alt-Shift-M opens the settings and Alt-Shift-P the palette, for which a
+ * Return the meaning of a chord of the page. Alt-Shift-M opens the settings and Alt-Shift-P the command palette, for which a
  * terminal leaves no other keys. Alt-Shift-W, -T and -N stand for Ctrl-W, -T and -N, which a browser's tab keeps. They go by the key's position,
  * since Alt types other letters on a Mac.
  */
 export function findChord(event: Pick<KeyboardEvent, "altKey" | "shiftKey" | "ctrlKey" | "metaKey" | "code">): string | undefined {
   if (!event.altKey || !event.shiftKey || event.ctrlKey || event.metaKey) return undefined;
-  return { KeyW: "\x17", KeyT: "\x14", KeyN: "\x0e", KeyM: "menu", KeyP: "palette" }[event.code];
+  return { KeyW: "\x17", KeyT: "\x14", KeyN: "\x0e", KeyM: "settings", KeyP: "palette" }[event.code];
 }
 
 /**

@@ -86,7 +86,7 @@ export class PeopleBar {
   private updatedAt = 0;
   private hiding: number | undefined;
   private readonly bar = getElement<HTMLButtonElement>("people");
-  private readonly dialog = getElement<HTMLDialogElement>("company");
+  private readonly dialog = getElement<HTMLDialogElement>("dialog");
   /** The dialog's list, while the dialog shows people. */
   private list: HTMLElement | undefined;
 

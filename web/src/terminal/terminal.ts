@@ -22,9 +22,9 @@ import { fitGlyphs } from "./glyphs";
 import { joinEmoji } from "./graphemes";
 import { follow, HOVER_HANDLERS } from "./hyperlinks";
 import { LocalEcho } from "./local-echo";
-import { Menu } from "./menu";
+import { SettingsPanel } from "./settings-panel";
 import { markStyles } from "../nonce";
-import { setUpMenu } from "./more";
+import { setUpMoreMenu } from "./more-menu";
 import { copy, createButton, createElement, getElement, showHint, showPassing, showEnd } from "../page";
 import { pace, type Pace } from "./pace";
 import { PeopleBar } from "./people";
@@ -286,7 +286,7 @@ term.onResize(() => {
 
 // The page's controls.
 
-const menu = new Menu(term, settings, () => sharedSize.refit());
+const settingsPanel = new SettingsPanel(term, settings, () => sharedSize.refit());
 const openSearch = setUpSearch(term, screen, async () => {
   if (guest) return "";
   return (await ask<{ history: string }>(path, "terminals/history", { target: app, terminal: attachment.terminal })).history;
@@ -296,23 +296,23 @@ let leaves = false;
 const noteLeaving = (): void => {
   leaves = true;
 };
-const openPalette = setUpMenu(term, path, {
+const openCommandPalette = setUpMoreMenu(term, path, {
   find: openSearch,
   go: (page) => {
     noteLeaving();
     location.assign(page);
   },
 });
-setUpTyping(term, screen, settings, { sendInput, openMenu: () => menu.open(), openPalette, openSearch, jump: markPrompts(term) });
+setUpTyping(term, screen, settings, { sendInput, openSettings: () => settingsPanel.open(), openCommandPalette, openSearch, jump: markPrompts(term) });
 showAlerts(term, settings);
-swipe(term, screen, menu.still);
+swipe(term, screen, settingsPanel.still);
 setUpWindowKeys(term);
 const control = watchControl();
 if (!guest) {
   showTabs(app, attachment.terminal, noteLeaving);
   getElement("terminals").addEventListener("click", () => openTerminals(path, app, attachment.terminal));
   getElement("share").addEventListener("click", () => openShare(path, app, attachment.terminal, people));
-  getElement("company").addEventListener("close", () => term.focus());
+  getElement("dialog").addEventListener("close", () => term.focus());
 }
 
 addEventListener("beforeunload", (event) => {
@@ -339,8 +339,8 @@ async function begin(): Promise<void> {
   raiseContrast(term);
   fitGlyphs(term);
   pictures = pace(term);
-  blink(term, menu.still);
-  menu.apply();
+  blink(term, settingsPanel.still);
+  settingsPanel.apply();
   fit.fit();
   measure();
   new ResizeObserver(() => sharedSize.refit()).observe(screen);

@@ -12,8 +12,8 @@ import { t } from "../language";
 interface Typist {
   /** Called with bytes for the terminal. */
   sendInput(data: Uint8Array): void;
-  openMenu(): void;
-  openPalette(): void;
+  openSettings(): void;
+  openCommandPalette(): void;
   openSearch(): void;
   /** Go to the prompt before or after. Return false if there are no prompts, and the key is the program's. */
   jump(back: boolean): boolean;
@@ -53,8 +53,8 @@ export function setUpTyping(term: Terminal, screen: HTMLElement, settings: Setti
     const meant = findChord(event) ?? (keyboard.encode(event) === undefined ? encodeControlSlash(event) : undefined);
     if (meant !== undefined) {
       event.preventDefault();
-      if (meant === "menu") typist.openMenu();
-      else if (meant === "palette") typist.openPalette();
+      if (meant === "settings") typist.openSettings();
+      else if (meant === "palette") typist.openCommandPalette();
       else type(meant);
       return false;
     }

@@ -45,7 +45,12 @@ def render_player(
 ) -> str:
     """Return the player's page as HTML; its script reads `source`."""
     return place.page(
-        "player.html", visitor=visitor, take=recording, source=source, nonce=nonce, speeds=SPEEDS
+        "player.html",
+        visitor=visitor,
+        recording=recording,
+        source=source,
+        nonce=nonce,
+        speeds=SPEEDS,
     )
 
 
@@ -117,7 +122,7 @@ class Replay:
             return self._pages.ask_for_proof(request.url.path)
         if recording.sealed:
             line = explain_sealed(recording)
-            return self._pages.render("sealed.html", identity, take=recording, line=line)
+            return self._pages.render("sealed.html", identity, recording=recording, line=line)
         place, visitor = self._pages.place, self._pages.describe_user(identity)
         if "replay.js" not in place.assets:
             why = "The player was not built into this installation; ask an administrator."

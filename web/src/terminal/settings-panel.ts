@@ -1,11 +1,11 @@
-/** The settings' form, and their effect on the terminal. */
+/** The panel of settings, and their effect on the terminal. */
 
 import type { Terminal } from "@xterm/xterm";
 import { applyPalette } from "./contrast";
 import { getElement } from "../page";
 import { bindForm, composeFontFamily, type Settings } from "../settings";
 
-export class Menu {
+export class SettingsPanel {
   /** Whether the user's system asks for reduced motion. */
   readonly still = matchMedia("(prefers-reduced-motion: reduce)");
   private readonly light = matchMedia("(prefers-color-scheme: light)");
@@ -15,7 +15,7 @@ export class Menu {
     this.light.addEventListener("change", () => this.apply());
     this.still.addEventListener("change", () => this.apply());
     bindForm(this.form, settings, () => this.apply());
-    getElement("menu").addEventListener("click", () => this.open(this.form.hidden !== false));
+    getElement("settings-button").addEventListener("click", () => this.open(this.form.hidden !== false));
     this.form.addEventListener("keydown", (event) => {
       if (event.key === "Escape") this.open(false);
     });
@@ -24,7 +24,7 @@ export class Menu {
 
   open(open = true): void {
     this.form.hidden = !open;
-    getElement("menu").setAttribute("aria-expanded", String(open));
+    getElement("settings-button").setAttribute("aria-expanded", String(open));
     // Keys have no other way out of the terminal, which passes Tab to the shell.
     if (open) this.form.querySelector("select")?.focus();
     else this.term.focus();

@@ -27,7 +27,7 @@ export function makeFetch(url: string): Fetch {
   };
 }
 
-export class Reel {
+export class RecordingSource {
   private pieces = new Map<number, Promise<Uint8Array>>();
 
   constructor(
@@ -80,7 +80,7 @@ export class Reel {
 }
 
 /** A reader of events in order, from an offset at which a line begins. */
-export class Head {
+export class EventReader {
   private lines: Lines;
   private waiting: { line: Uint8Array; next: number }[] = [];
   private index = 0;
@@ -90,7 +90,7 @@ export class Head {
   offset: number;
 
   constructor(
-    private readonly reel: Reel,
+    private readonly source: RecordingSource,
     offset: number,
   ) {
     this.offset = this.read = offset;
@@ -128,7 +128,7 @@ export class Head {
 
   /** Read the next piece. Return whether there is one. */
   private async fill(): Promise<boolean> {
-    const piece = await this.reel.from(this.read);
+    const piece = await this.source.from(this.read);
     if (piece === undefined) return false;
     this.read += piece.length;
     this.waiting = this.lines.feed(piece);

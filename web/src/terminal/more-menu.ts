@@ -2,7 +2,7 @@
 import type { Terminal } from "@xterm/xterm";
 import { getElement } from "../page";
 import type { Command } from "../palette/find";
-import { Palette, makeShortcuts } from "../palette/palette";
+import { CommandPalette, makeShortcuts } from "../palette/palette";
 import { t } from "../language";
 
 const KEYS: [string, string][] = [
@@ -16,8 +16,8 @@ const KEYS: [string, string][] = [
   [t`Shift drag`, t`Select text while the program uses the mouse`],
 ];
 
-/** Set up the menu and return a function that opens the palette. `go` leads to another page. */
-export function setUpMenu(term: Terminal, path: string, actions: { find: () => void; go: (page: string) => void }): () => void {
+/** Set up the menu and return a function that opens the command palette. `go` leads to another page. */
+export function setUpMoreMenu(term: Terminal, path: string, actions: { find: () => void; go: (page: string) => void }): () => void {
   const menu = getElement("more-menu");
   const help = makeShortcuts(() => KEYS, () => term.focus());
 
@@ -34,7 +34,7 @@ export function setUpMenu(term: Terminal, path: string, actions: { find: () => v
     ];
   }
 
-  const palette = new Palette(path, commands, { go: actions.go, closed: () => term.focus() });
+  const palette = new CommandPalette(path, commands, { go: actions.go, closed: () => term.focus() });
   getElement("find-in").addEventListener("click", actions.find);
   getElement("go").addEventListener("click", () => palette.open());
   getElement("help").addEventListener("click", help);
