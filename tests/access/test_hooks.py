@@ -22,7 +22,7 @@ from stagedoor.admin.hooks.messages import BODIES, make_message
 from stagedoor.admin.requests import access_requests as requests
 from stagedoor.audit.chain import Line
 from stagedoor.keys.webhook import show_webhook_key
-from stagedoor.model.access_request import PENDING_S, RequestRule
+from stagedoor.model.access_request import REQUEST_PENDING_S, RequestRule
 from stagedoor.model.errors import SettingsError, StagedoorError
 from stagedoor.model.target import Target
 from stagedoor.net import resolve
@@ -191,7 +191,7 @@ def test_after_an_hour_without_an_answer_all_arrive_in_their_order(
     desk.decide(requests.list_requests(desk.service, open_only=True)[-1])
     with pytest.raises(StagedoorError, match="it answered 503"):
         open_hook(desk, settings).send(read(desk))
-    server.status, desk.now = 200, desk.now + PENDING_S
+    server.status, desk.now = 200, desk.now + REQUEST_PENDING_S
     open_hook(desk, settings).send(read(desk))
     said = [json.loads(line) for line in server.lines]
     assert [(s["type"], s["data"]["request"]) for s in said] == [

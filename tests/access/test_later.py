@@ -8,7 +8,7 @@ from stagedoor.admin import service as admin
 from stagedoor.admin.requests import access_requests as requests
 from stagedoor.authz.access_request import find_rule_to_ask, is_approver
 from stagedoor.model.access_request import (
-    PENDING_S,
+    REQUEST_PENDING_S,
     UNUSED_S,
     AccessRequest,
     RequestRule,
@@ -55,7 +55,7 @@ def test_the_first_approvers_decide_before_and_after_the_time(desk: Desk) -> Non
     [
         replace(RULE, later_approvers=("group:leads",)),
         replace(RULE, later_s=900),
-        replace(LATER, later_s=PENDING_S),
+        replace(LATER, later_s=REQUEST_PENDING_S),
         replace(LATER, approvers=(), approvals=0),
         replace(LATER, approvals=0, is_break_glass=True, longest_s=600),
         replace(LATER, later_approvers=(ALL_USERS,)),
@@ -76,7 +76,7 @@ def make_later(desk: Desk, rule: RequestRule, wait_s: float) -> AccessRequest:
 
 def test_access_begins_at_the_time_and_is_judged_again_then(desk: Desk) -> None:
     request = make_later(desk, desk.rule(), 86_400)
-    desk.now += 2 * PENDING_S
+    desk.now += 2 * REQUEST_PENDING_S
     approved = desk.decide(request)
     assert (approved.state, approved.ends_at) == (RequestState.APPROVED, NOW + 86_400 + UNUSED_S)
     requests.begin_request(desk.service, request.id)

@@ -23,7 +23,7 @@ from stagedoor.model.access_request import (
     MAX_PENDING,
     MAX_PER_HOUR,
     MAX_REASON_CHARS,
-    PENDING_S,
+    REQUEST_PENDING_S,
     UNUSED_S,
     AccessRequest,
     Decision,
@@ -246,7 +246,7 @@ def test_a_request_that_is_over_cannot_be_approved(desk: Desk) -> None:
     desk.decide(denied, is_yes=False)
     requests.leave_request(desk.service, withdrawn.id, user="eve")
     lapsed = desk.make(rule, "dev", Target("app01", "production"))
-    desk.now += PENDING_S
+    desk.now += REQUEST_PENDING_S
     for request in (denied, withdrawn, lapsed):
         with pytest.raises(RefusedError):
             desk.decide(request)
@@ -564,7 +564,7 @@ def test_a_reason_is_for_terminals_and_pages() -> None:
             check_reason(reason, "*INC-*" if reason == "no" else "*")
 
 
-PENDING = AccessRequest(1, "dev", (APP,), DEFAULT, 1, "x", 3600, NOW, NOW + PENDING_S)
+PENDING = AccessRequest(1, "dev", (APP,), DEFAULT, 1, "x", 3600, NOW, NOW + REQUEST_PENDING_S)
 _EVENTS = st.lists(
     st.tuples(
         st.sampled_from(["yes", "no", "begin", "leave"]),

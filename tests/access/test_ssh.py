@@ -15,7 +15,12 @@ import pytest
 from stagedoor.admin import service as admin
 from stagedoor.admin.requests import access_requests as requests
 from stagedoor.admin.service import AdminService
-from stagedoor.model.access_request import PENDING_S, AccessRequest, RequestRule, RequestState
+from stagedoor.model.access_request import (
+    REQUEST_PENDING_S,
+    AccessRequest,
+    RequestRule,
+    RequestState,
+)
 from stagedoor.model.permission import DEFAULT, Permission
 from stagedoor.model.target import Target
 from tests.fixtures.gateway import PASSWORD, SSH_TABLE, EchoServer, local, static
@@ -402,7 +407,7 @@ def test_a_login_that_waits_past_the_lapse_of_its_request_ends_with_a_line(
     """
     entered, left_s = count_sessions(laptop), allow(4)
     with laptop.gateway.changed() as service:
-        before = replace(service, clock=lambda: time.time() - PENDING_S + left_s)
+        before = replace(service, clock=lambda: time.time() - REQUEST_PENDING_S + left_s)
         made = requests.make_request(before, "dev", [Target("own")], find_rule(service), "INC-18")
     waiting = ssh(config, "own@gw", "true", asks=WAITS)
     asking, number = ask(laptop, config, "own", "INC-18")

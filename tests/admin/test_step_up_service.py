@@ -19,7 +19,7 @@ from stagedoor.model.errors import RefusedError
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.letters import LETTERS, hash_letters
 from stagedoor.model.pending_login import TRIES
-from stagedoor.model.pending_step_up import PENDING_S, PendingStepUp, is_open, try_letters
+from stagedoor.model.pending_step_up import STEP_UP_PENDING_S, PendingStepUp, is_open, try_letters
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.settings.settings import Settings
@@ -108,7 +108,7 @@ async def test_fifty_hosts_have_one_address_and_another_sign_in_has_another(desk
     answers = set(await asyncio.gather(*(desk.issue(mine) for _ in range(50))))
     assert len(answers) == 1
     assert await desk.issue(other) not in answers
-    desk.now += PENDING_S - 30
+    desk.now += STEP_UP_PENDING_S - 30
     assert await desk.issue(mine) not in answers, "too little of its time is left"
 
 

@@ -16,7 +16,7 @@ from stagedoor.model.letters import (
     show_letters,
 )
 from stagedoor.model.pending_login import (
-    PENDING_S,
+    LOGIN_PENDING_S,
     TRIES,
     LoginState,
     PendingLogin,
@@ -46,7 +46,7 @@ def login(*, port: int | None = 40000, wanted: str | None = None) -> PendingLogi
         "laptop",
         port,
         NOW,
-        NOW + PENDING_S,
+        NOW + LOGIN_PENDING_S,
         wanted,
     )
 
@@ -117,7 +117,7 @@ def test_a_login_of_a_name_is_for_that_user_alone() -> None:
 
 
 def test_its_time_ends_it_in_every_state() -> None:
-    late = NOW + PENDING_S
+    late = NOW + LOGIN_PENDING_S
     approved = approve_by_letters(login(), NOW, MINE, "alice", GOOD, GATEWAY)
     assert not is_due(approved, late)
     for step in (

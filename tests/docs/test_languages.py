@@ -70,7 +70,7 @@ READ_ON_PAGES = (
 READ_ON_LAPTOPS = ("client/attach", "client/runs.py", "laptop")
 FOR_COMMANDS = re.compile(
     r"/(?:admin/(?:apply/|apps|backup|recordings|restore|sessions|sign_ins)"
-    r"|listeners/(?:ssh/listener|web/(?:admin_api|http|runs|sign_in/cookies|terminal/fields)))\b"
+    r"|listeners/(?:ssh/listener|web/(?:admin_api|bodies|http|runs|terminal/fields)))\b"
 )
 """Modules whose errors only an administrator's command or a program that is not ours reads."""
 NOT_FOR_PEOPLE = re.compile(

@@ -18,7 +18,7 @@ from stagedoor.keys.signing import find_signing_key
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.letters import derive_login_letters, show_letters
-from stagedoor.model.pending_login import PENDING_S, TRIES, LoginState, PendingLogin
+from stagedoor.model.pending_login import LOGIN_PENDING_S, TRIES, LoginState, PendingLogin
 from stagedoor.model.secret import hash_secret
 from stagedoor.model.source import Source
 from stagedoor.settings.settings import Settings
@@ -223,7 +223,7 @@ async def test_a_person_denies_it(here: Installation, key: Key) -> None:
 async def test_it_ends_after_three_minutes(here: Installation, key: Key) -> None:
     begun = await here.begin(key)
     letters = await here.letters(begun, key)
-    here.ahead_s = PENDING_S + 1
+    here.ahead_s = LOGIN_PENDING_S + 1
     assert isinstance(await here.approval.find(here.alice, begun.id), Denial)
     assert isinstance(await here.approve(begun, letters), Denial)
     assert isinstance(await here.poll(begun), Denial)

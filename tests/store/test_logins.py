@@ -13,7 +13,13 @@ from stagedoor.model.errors import NotFoundError
 from stagedoor.model.fair_queue import PendingLimits
 from stagedoor.model.identity import Identity, Method, SignIn
 from stagedoor.model.letters import hash_letters
-from stagedoor.model.pending_login import PENDING_S, PendingLogin, approve_by_letters, deny, spend
+from stagedoor.model.pending_login import (
+    LOGIN_PENDING_S,
+    PendingLogin,
+    approve_by_letters,
+    deny,
+    spend,
+)
 from stagedoor.model.secret import hash_secret
 from stagedoor.model.webpass import KeyLogin, ProviderAnswer, SignInPass, WebSession
 from stagedoor.store import people
@@ -53,7 +59,7 @@ def pending(id_: str, source: str = "192.0.2.1") -> PendingLogin:
         "laptop",
         40000,
         NOW,
-        NOW + PENDING_S,
+        NOW + LOGIN_PENDING_S,
     )
 
 
@@ -109,7 +115,7 @@ def test_pending_logins_are_bounded_by_source_by_site_and_in_all(database: Datab
     assert [add("4", two), add("5", two)] == [None, " from your network"]
     assert [add("6", other), add("7", other)] == [None, None]
     assert [add("8", other), add("9", "192.0.2.1")] == [" from your address", None]
-    assert add("10", two, NOW + PENDING_S) is None, "those are over"
+    assert add("10", two, NOW + LOGIN_PENDING_S) is None, "those are over"
     assert pending_logins.find(database, "1") is None
 
 

@@ -11,7 +11,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 
 from stagedoor.listeners.limits import ClientLimits
-from stagedoor.listeners.web.sign_in.cookies import BODY_S
+from stagedoor.listeners.web.bodies import BODY_S
 from stagedoor.wire.terminal.codec import decode
 from stagedoor.wire.terminal.frames import MAX_FRAME_BYTES, Notice
 from tests.fixtures.gateway import Gateway

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from stagedoor.laptop.login_web import GatewayWeb
 
-PENDING_S = 180.0
+LOGIN_PENDING_S = 180.0
 POLL_S = 0.2
 """A short interval, since the developer is watching this terminal."""
 
@@ -90,7 +90,7 @@ def wait_for_approval(
     gateway: GatewayWeb, poll: dict[str, object], listener: LoopbackListener
 ) -> dict[str, object]:
     """Wait until the login is approved, and return the gateway's answer. Raises TunnelError."""
-    deadline = time.monotonic() + PENDING_S
+    deadline = time.monotonic() + LOGIN_PENDING_S
     while time.monotonic() < deadline:
         code = listener.wait(POLL_S)
         request = dict(poll, code=code) if code else poll
@@ -112,7 +112,7 @@ def wait_for_approval(
         if status not in (200, 429, *UNAVAILABLE):
             raise make_refusal_error(gateway, status, answer)
     raise TunnelError(
-        EXPIRED, f"the login was not approved within {PENDING_S:.0f} s; nothing was changed"
+        EXPIRED, f"the login was not approved within {LOGIN_PENDING_S:.0f} s; nothing was changed"
     )
 
 

@@ -3,7 +3,7 @@
     PENDING  -> APPROVED   by as many approvers as the rule requires; at once if it requires none
     PENDING  -> DENIED     by one approver
     PENDING  -> WITHDRAWN  by the requester
-    PENDING  -> LAPSED     after `PENDING_S`
+    PENDING  -> LAPSED     after `REQUEST_PENDING_S`
     APPROVED -> ENDED      by the requester or an administrator, or when its time is over
 
 The time of an approved request counts from the first entry; unused, it ends after `UNUSED_S`. It may be for a
@@ -24,7 +24,7 @@ from stagedoor.model.selector import TargetPattern
 from stagedoor.model.target import Target
 from stagedoor.model.units import DAY_S, HOUR_S, MINUTE_S
 
-PENDING_S = float(HOUR_S)
+REQUEST_PENDING_S = float(HOUR_S)
 """How long a request waits for its approvers."""
 UNUSED_S = 8.0 * HOUR_S
 """How long an approved request waits for the first entry: a working day."""
@@ -361,9 +361,7 @@ def explain_over(request: AccessRequest, now: float) -> str:
     """Return a line about a request that is not pending."""
     state = request.find_state(now)
     if state is RequestState.LAPSED:
-        return (
-            f"request {request.id} has lapsed: no approver decided within {show_period(PENDING_S)}"
-        )
+        return f"request {request.id} has lapsed: no approver decided within {show_period(REQUEST_PENDING_S)}"
     return f"request {request.id} is {state} already"
 
 

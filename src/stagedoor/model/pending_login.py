@@ -19,7 +19,7 @@ from stagedoor.model.errors import RefusedError
 from stagedoor.model.letters import derive_login_letters, hash_letters
 from stagedoor.model.secret import hash_secret
 
-PENDING_S = 180.0
+LOGIN_PENDING_S = 180.0
 """The time in which a login has to be approved."""
 TRIES = 5
 """The number of attempts at the letters."""

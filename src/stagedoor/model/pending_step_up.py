@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.letters import hash_letters
-from stagedoor.model.pending_login import PENDING_S as PENDING_S
-from stagedoor.model.pending_login import TRIES
+from stagedoor.model.pending_login import LOGIN_PENDING_S, TRIES
 
+STEP_UP_PENDING_S = LOGIN_PENDING_S
 STEP_UP_OVER = "nothing waits for a confirmation here any more; connect again"
 
 

@@ -23,7 +23,7 @@ from stagedoor.oidc.provider import Provider, read_object
 RANDOM_BYTES = 32
 """The size of a state, a nonce and a verifier: 256 bits (RFC 7636 §7.1)."""
 TOKEN_LIMIT_CHARS = 64 * 1024
-PENDING_S = 15 * MINUTE_S
+SIGN_IN_PENDING_S = 15 * MINUTE_S
 """The time that a person has to sign in at the provider; they may have to find their phone first."""
 CLIENT_ERRORS = frozenset({"invalid_client", "unauthorized_client", "unsupported_grant_type"})
 """Errors of the token endpoint about the gateway itself (RFC 6749 §5.2), which do not concern a person."""

@@ -19,6 +19,7 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
+from stagedoor.model.units import MINUTE_S
 from stagedoor.model.webpass import ProviderAnswer
 from stagedoor.oidc.client import OidcClient
 from stagedoor.oidc.errors import OidcError
@@ -26,7 +27,7 @@ from stagedoor.oidc.id_token import Claims, is_fresh, measure_proof_age
 from stagedoor.oidc.mapping import map_claims
 from stagedoor.oidc.request import (
     LOGIN_NOW,
-    PENDING_S,
+    SIGN_IN_PENDING_S,
     LoginPrompt,
     Pending,
     Tokens,
@@ -168,7 +169,9 @@ class ProviderSignIns:
             url = await client.build_authorization_url(attempt, extra)
         except OidcError as error:
             return log_refusal(provider, error)
-        under_way = Pending(provider, attempt, wanted, self._context.now() + PENDING_S, prompt)
+        under_way = Pending(
+            provider, attempt, wanted, self._context.now() + SIGN_IN_PENDING_S, prompt
+        )
         return ProviderRequest(url, self._key.seal(PURPOSE, encode_pending(under_way)))
 
     async def finish(
@@ -184,8 +187,8 @@ class ProviderSignIns:
         if under_way is None or under_way.provider not in self._clients:
             return Denial(
                 Reason.CREDENTIAL_WRONG,
-                "this sign-in was not begun in this browser, or it took longer than 15 minutes; sign in "
-                "again",
+                "this sign-in was not begun in this browser, or it took longer than "
+                f"{SIGN_IN_PENDING_S // MINUTE_S} minutes; sign in again",
             )
         if (denial := self._attempts.take(source)) is not None:
             return denial

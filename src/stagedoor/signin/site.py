@@ -1,4 +1,4 @@
-"""The address at which browsers reach the WebShell, from the settings.
+"""The address at which browsers reach the WebShell, from the settings, and paths there.
 
 Every administrator's command loads this module, so it imports nothing of sign-ins.
 """
@@ -12,6 +12,8 @@ from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
 
 STEP_UP_PATH = "/step-up"
+SSO_PATH = "/sign-in/sso"
+"""The path to which an identity provider sends browsers back."""
 
 
 def find_site(settings: Settings, url: str | None) -> str:

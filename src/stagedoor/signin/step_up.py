@@ -16,8 +16,8 @@ from stagedoor.model.errors import RefusedError
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.letters import choose_letters, hash_letters, show_letters
 from stagedoor.model.pending_step_up import (
-    PENDING_S,
     STEP_UP_OVER,
+    STEP_UP_PENDING_S,
     PendingStepUp,
     is_open,
     try_letters,
@@ -92,7 +92,7 @@ class StepUpService:
             find_source_network(source.address),
             hash_letters(id_, letters),
             now,
-            now + PENDING_S,
+            now + STEP_UP_PENDING_S,
         )
         if (
             await call_blocking(
@@ -103,7 +103,7 @@ class StepUpService:
             return None  # the refusal itself says where to prove it
         instruction = (
             f"open {self._url}/{id_} and type {show_letters(letters)} there, within "
-            f"{PENDING_S / MINUTE_S:.3g} min"
+            f"{STEP_UP_PENDING_S / MINUTE_S:.3g} min"
         )
         self._last_step_ups = {
             id_: last for id_, last in self._last_step_ups.items() if last.ends_at > now

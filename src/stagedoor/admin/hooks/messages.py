@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.utils import format_datetime
 
-from stagedoor.model.access_request import PENDING_S, RequestState, show_period
+from stagedoor.model.access_request import REQUEST_PENDING_S, RequestState, show_period
 from stagedoor.model.event import Event, EventKind
 from stagedoor.model.units import DAY_S
 from stagedoor.wire.oneline import to_one_line
@@ -79,7 +79,7 @@ def is_over(event: Event, now: float) -> bool:
     A pending request lapses; an old decision is no news.
     """
     is_pending = event.fields.get("state") == RequestState.PENDING.value
-    return now - event.at > (PENDING_S if is_pending else DAY_S)
+    return now - event.at > (REQUEST_PENDING_S if is_pending else DAY_S)
 
 
 def make_json(message: Message) -> bytes:

@@ -11,7 +11,7 @@ from stagedoor.model.access_request import (
     LONGEST_S,
     MAX_REASON_CHARS,
     MAX_TARGETS,
-    PENDING_S,
+    REQUEST_PENDING_S,
     AccessRequest,
     Decision,
     RequestRule,
@@ -79,10 +79,10 @@ def check_rule(rule: RequestRule) -> None:
         raise RefusedError("a request is for entering; leave `enter` in")
     if ALL_USERS in rule.subjects[1:]:
         raise RefusedError("name the approvers: group:NAME or user:NAME, not all users")
-    if bool(rule.later_approvers) != (rule.later_s > 0) or rule.later_s >= PENDING_S:
+    if bool(rule.later_approvers) != (rule.later_s > 0) or rule.later_s >= REQUEST_PENDING_S:
         raise RefusedError(
             "name later approvers together with the time after which they decide too, less than "
-            f"{show_period(PENDING_S)}"
+            f"{show_period(REQUEST_PENDING_S)}"
         )
     if rule.later_approvers and not rule.approvals:
         raise RefusedError("a request that is approved at once has no later approvers")
@@ -141,7 +141,7 @@ def make_request(
         check_reason(reason, rule.reason_pattern),
         check_time(rule, lasts_s),
         now,
-        max(now, starts_at or now) + PENDING_S,
+        max(now, starts_at or now) + REQUEST_PENDING_S,
         is_break_glass=rule.is_break_glass,
         starts_at=starts_at,
     )

@@ -16,10 +16,15 @@ from starlette.routing import BaseRoute, Route
 from stagedoor.api.answers import ApiAnswer, make_denial_answer, make_problem_answer
 from stagedoor.api.problems import make_problem
 from stagedoor.api.service import AdmittedRequest, ApiService
+from stagedoor.listeners.web.bodies import (
+    BODY_S,
+    BodyTimeoutError,
+    BodyTooLongError,
+    read_body,
+)
 from stagedoor.listeners.web.file_stream import send_file
 from stagedoor.listeners.web.guard import RequestGuard, make_web_login_origin
 from stagedoor.listeners.web.post import WAIT_S
-from stagedoor.listeners.web.sign_in.cookies import BODY_S
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.source import Network, Source, is_within
@@ -107,9 +112,13 @@ class AdminApi:
         admitted = await self._admit(request, identity, source)
         if isinstance(admitted, ApiAnswer):
             return admitted
-        body = await _read_body(request, admitted.operation.max_body_bytes)
-        if isinstance(body, ApiAnswer):
-            return body
+        limit = admitted.operation.max_body_bytes
+        try:
+            body = await read_body(request, limit, max(BODY_S, limit / _SLOWEST))
+        except BodyTooLongError as error:
+            return make_problem_answer(make_problem(413, "too_large", str(error)))
+        except BodyTimeoutError as error:
+            return make_problem_answer(make_problem(408, "too_slow", str(error)))
         return await self._service.answer(
             admitted, dict(request.query_params), dict(request.headers), body
         )
@@ -193,20 +202,3 @@ def _parse_wait(preferences: str) -> float:
     """Return the seconds in `Prefer: wait=15` (RFC 7240 §4.3), at most `WAIT_S`; 0 without it."""
     match = _WAIT.search(preferences)
     return 0.0 if match is None else min(float(match[1]), WAIT_S)
-
-
-async def _read_body(request: Request, limit: int) -> bytes | ApiAnswer:
-    """Return the body, or a problem if it is longer than `limit` bytes, or too slow."""
-    body = bytearray()
-    within_s = max(BODY_S, limit / _SLOWEST)
-    try:
-        async with asyncio.timeout(within_s):
-            async for piece in request.stream():
-                body += piece
-                if len(body) > limit:
-                    line = f"the body is longer than {limit} bytes"
-                    return make_problem_answer(make_problem(413, "too_large", line))
-    except TimeoutError:
-        line = f"the body was not complete after {within_s:g} s"
-        return make_problem_answer(make_problem(408, "too_slow", line))
-    return bytes(body)

@@ -8,10 +8,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from stagedoor.listeners.web.bodies import read_object
 from stagedoor.listeners.web.errors import answer_refusal
 from stagedoor.listeners.web.guard import RequestGuard
 from stagedoor.listeners.web.post import MAX_CHARS, Answer, Fields, answer_in_json, read_string
-from stagedoor.listeners.web.sign_in.cookies import read_object
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.pending_login import LoginState
 from stagedoor.model.source import Source

@@ -11,9 +11,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from stagedoor.listeners.web.bodies import MAX_OBJECT_BYTES, read_object
 from stagedoor.listeners.web.errors import answer_refusal
 from stagedoor.listeners.web.guard import RequestGuard
-from stagedoor.listeners.web.sign_in.cookies import MAX_OBJECT_BYTES, read_object
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.shell import ProgressStep

@@ -15,7 +15,7 @@ from stagedoor.model import pending_login
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.identity import Identity
-from stagedoor.model.pending_login import LOGIN_OVER, PENDING_S, LoginState, PendingLogin
+from stagedoor.model.pending_login import LOGIN_OVER, LOGIN_PENDING_S, LoginState, PendingLogin
 from stagedoor.model.webpass import KeyLogin
 from stagedoor.store.sign_in import logins, pending_logins
 
@@ -111,7 +111,7 @@ async def submit(context: WorkerContext, login: PendingLogin) -> Denial | None:
     return Denial(
         Reason.THROTTLED if full.where else Reason.OVERLOADED,
         f"{full.most} logins{full.where} wait for approval, which is the limit; try again",
-        int(PENDING_S),
+        int(LOGIN_PENDING_S),
     )
 
 

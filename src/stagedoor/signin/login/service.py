@@ -17,7 +17,7 @@ from stagedoor.keys.signing import find_signing_key
 from stagedoor.model import pending_login
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import NotFoundError, RefusedError
-from stagedoor.model.pending_login import LOGIN_OVER, PENDING_S, LoginState, PendingLogin
+from stagedoor.model.pending_login import LOGIN_OVER, LOGIN_PENDING_S, LoginState, PendingLogin
 from stagedoor.model.rate import Rate
 from stagedoor.model.source import Source, find_source_network
 from stagedoor.model.units import MINUTE_S
@@ -125,7 +125,7 @@ class LoginService:
             fold(label)[:MAX_LABEL_CHARS] or "a machine without a name",
             port,
             now,
-            now + PENDING_S,
+            now + LOGIN_PENDING_S,
         )
         return await submit(self._context, login) or login
 

@@ -20,10 +20,11 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import NotFoundError, RefusedError, StoreError
 from stagedoor.model.identity import Identity
 from stagedoor.model.letters import choose_letters, hash_letters, show_letters
-from stagedoor.model.pending_login import PENDING_S, LoginState, PendingLogin
+from stagedoor.model.pending_login import LOGIN_PENDING_S, LoginState, PendingLogin
 from stagedoor.model.source import find_source_network
 from stagedoor.model.target import Target
 from stagedoor.signin.login.approval import deny_certificate, open_approved, submit
+from stagedoor.signin.site import SSO_PATH
 from stagedoor.signin.source_limit import START_RATE, SourceLimit
 from stagedoor.store.sign_in import passes, pending_logins
 from stagedoor.wire.oneline import fold
@@ -37,7 +38,6 @@ _NO_SIGN_IN = Denial(
 POLL_INTERVAL_S = 0.1
 """The interval of the one query for all logins that wait: so short that users notice no delay."""
 MAX_NAME_CHARS = 40
-PATH = "/sign-in/sso"
 
 
 class KeyBinding:
@@ -59,12 +59,14 @@ class KeyBinding:
         self, key: UnknownKey, wanted_user: str | None, show: Callable[[str], None]
     ) -> Denial | None:
         """Bind a key as `SshSignInService.bind` does. Only `wanted_user` may approve it."""
-        hold_s = min(self._context.settings.ssh.hold_s, PENDING_S)
+        hold_s = min(self._context.settings.ssh.hold_s, LOGIN_PENDING_S)
         pending = await self._begin(key, wanted_user)
         if isinstance(pending, Denial):
             return pending
         login, letters = pending
-        url = f"{self._context.settings.sso[0].redirect_uri.removesuffix(PATH)}/login/{login.id}"
+        url = (
+            f"{self._context.settings.sso[0].redirect_uri.removesuffix(SSO_PATH)}/login/{login.id}"
+        )
         instructions = (
             f"stagedoor: to sign in, open\r\n  {url}\r\n"
             f"and type the letters {letters} there, within {hold_s / 60:.3g} min.\r\n"
@@ -96,7 +98,7 @@ class KeyBinding:
             fold(f"ssh {key.login_name[:MAX_NAME_CHARS]}@"),
             None,
             now,
-            now + PENDING_S,
+            now + LOGIN_PENDING_S,
             wanted_user,
         )
         denial = await submit(self._context, login)

@@ -9,6 +9,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from stagedoor.admin.access.console import ConsoleService
 from stagedoor.admin.access.questions import find_grant_command
+from stagedoor.listeners.web.bodies import read_form_fields
 from stagedoor.listeners.web.guard import RequestGuard
 from stagedoor.listeners.web.headers import make_terminal_policy
 from stagedoor.listeners.web.pages import markup
@@ -17,7 +18,6 @@ from stagedoor.listeners.web.pages.markup import PagePath, PageUser
 from stagedoor.listeners.web.sign_in.cookies import (
     drop_cookies,
     read_cookie,
-    read_form_fields,
     set_cookie,
     start_session,
 )

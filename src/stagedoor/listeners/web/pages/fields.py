@@ -1,4 +1,4 @@
-"""The parameters of a page's query, each bounded."""
+"""The parameters of a page's query, each bounded, and the path to open next."""
 
 from starlette.requests import Request
 
@@ -26,3 +26,17 @@ def read_days(request: Request, default: str) -> tuple[str, float | None]:
     days = request.query_params.get("days", default)
     days = days if days in DAYS else default
     return days, int(days) * DAY_S if days else None
+
+
+def restrict_path(wanted: str, otherwise: str) -> str:
+    """Return `wanted` if it is a path of this gateway, else `otherwise`.
+
+    `//host` and `/\\host` lead to other hosts (URL Standard §4.4).
+    """
+    is_own_path = (
+        wanted.startswith("/")
+        and not wanted.startswith(("//", "/\\"))
+        and wanted.isascii()
+        and wanted.isprintable()
+    )
+    return wanted if is_own_path else otherwise

@@ -8,8 +8,8 @@ from starlette.routing import BaseRoute
 
 from stagedoor.listeners.web.guard import RequestGuard
 from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages, choose_page_status
+from stagedoor.listeners.web.pages.fields import restrict_path
 from stagedoor.listeners.web.pages.user_routes import UserRoutes
-from stagedoor.listeners.web.sign_in.cookies import restrict_path
 from stagedoor.listeners.web.sign_in.single_sign_on import SingleSignOnRoutes
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity

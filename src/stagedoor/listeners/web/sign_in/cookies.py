@@ -1,14 +1,8 @@
-"""The cookie of a sign-in, and the bodies of requests.
+"""The cookie of a sign-in.
 
 Every change is a POST whose Origin is our own (RFC 6454), and the cookie is SameSite=Strict
 (RFC 6265bis §5.6.7): a page of another site can neither sign a user in nor act for one.
 """
-
-import asyncio
-import json
-from collections.abc import Mapping
-from typing import Any
-from urllib.parse import parse_qs
 
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
@@ -28,11 +22,7 @@ sign a user in as another (RFC 6265bis §4.1.3).
 """
 MAX_SIGNED_OUT = 4
 """How many cookies of one name are signed out, since each takes a query of the store."""
-MAX_FORM_BYTES = 32 * 1024
-MAX_OBJECT_BYTES = 4096
 _REPLACED = "a later sign-in in this browser replaced yours; sign in again to come back"
-BODY_S = 10.0
-"""The longest that a request's body may take in all, seconds. Bodies are small."""
 
 
 def read_cookies(guard: RequestGuard, connection: HTTPConnection) -> list[str]:
@@ -145,65 +135,3 @@ def drop_cookies(response: Response, guard: RequestGuard, request: Request) -> N
         response.delete_cookie(
             name, path="/", domain=scope, secure=secure, httponly=True, samesite="strict"
         )
-
-
-async def read_body(request: Request, most: int) -> bytes | Denial:
-    """Return the body, if it is no longer than `most` bytes and comes within `BODY_S` seconds."""
-    body = b""
-    try:
-        async with asyncio.timeout(BODY_S):
-            async for piece in request.stream():
-                body += piece
-                if len(body) > most:
-                    return Denial(
-                        Reason.BAD_REQUEST, f"the request's body is longer than {most} bytes"
-                    )
-    except TimeoutError:
-        return Denial(Reason.BAD_REQUEST, f"the request's body was not complete after {BODY_S:g} s")
-    return body
-
-
-async def read_form_fields(request: Request) -> dict[str, str] | Denial:
-    """Return the last value of each field of a URL-encoded form."""
-    body = await read_body(request, MAX_FORM_BYTES)
-    if isinstance(body, Denial):
-        return body
-    try:
-        fields = parse_qs(body.decode("utf-8"), keep_blank_values=True, max_num_fields=20)
-    except ValueError:
-        return Denial(Reason.BAD_REQUEST, "the form cannot be read")
-    return {name: values[-1] for name, values in fields.items()}
-
-
-async def read_object(request: Request, most: int = MAX_OBJECT_BYTES) -> Mapping[str, Any] | Denial:
-    """Return the JSON object in a request's body (RFC 8259 §4); an empty one without a body.
-
-    A body of more than `most` bytes is refused.
-    """
-    body = await read_body(request, most)
-    return body if isinstance(body, Denial) else parse_object(body)
-
-
-def parse_object(body: bytes) -> Mapping[str, Any] | Denial:
-    """Return the JSON object in `body`."""
-    try:
-        value = json.loads(body or b"{}")
-    except (ValueError, RecursionError):
-        return Denial(Reason.BAD_REQUEST, "the body is no JSON")
-    if not isinstance(value, dict):
-        return Denial(Reason.BAD_REQUEST, "the body is no JSON object")
-    return value
-
-
-def restrict_path(wanted: str, otherwise: str) -> str:
-    """Return `wanted` if it is a path of this gateway, else `otherwise`.
-
-    `//host` and `/\\host` lead to other hosts (URL Standard §4.4).
-    """
-    is_own_path = (
-        wanted.startswith("/")
-        and not wanted.startswith(("//", "/\\"))
-        and wanted.isascii()
-        and wanted.isprintable()
-    )
-    return wanted if is_own_path else otherwise

@@ -7,13 +7,13 @@ from starlette.routing import BaseRoute, Route
 from stagedoor.listeners.web.guard import RequestGuard
 from stagedoor.listeners.web.pages import markup
 from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages, choose_page_status
+from stagedoor.listeners.web.pages.fields import restrict_path
 from stagedoor.listeners.web.pages.user_routes import UserRoutes, make_form_route
 from stagedoor.listeners.web.passkeys.api import find_relying_party
 from stagedoor.listeners.web.sign_in.cookies import (
     MAX_SIGNED_OUT,
     drop_cookies,
     read_cookies,
-    restrict_path,
 )
 from stagedoor.model.credential import PasswordCredential
 from stagedoor.model.denial import Denial

@@ -10,21 +10,22 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from stagedoor.listeners.web.bodies import read_form_fields
 from stagedoor.listeners.web.guard import RequestGuard
 from stagedoor.listeners.web.pages import markup
 from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages
+from stagedoor.listeners.web.pages.fields import restrict_path
 from stagedoor.listeners.web.pages.user_routes import make_form_route
 from stagedoor.listeners.web.sign_in.cookies import (
     choose_cookie,
-    read_form_fields,
-    restrict_path,
     set_cookie,
 )
 from stagedoor.model.denial import Denial
+from stagedoor.oidc.request import SIGN_IN_PENDING_S
 from stagedoor.signin.provider_sign_in import ProviderRequest, ProviderSignIns, StepUpResult
+from stagedoor.signin.site import SSO_PATH
 from stagedoor.wire.http.answer import choose_status
 
-COOKIE_S = 900
 _SUFFIX = "-sso"
 MAX_QUERY_CHARS = 8192
 
@@ -37,9 +38,9 @@ class SingleSignOnRoutes:
         self._pages = pages
         self._sign_ins = sign_ins
         self.routes: list[BaseRoute] = [
-            make_form_route(pages, "/sign-in/sso", self._begin),
-            Route("/sign-in/sso", self._finish, methods=["GET"]),
-            Route("/sign-in/sso/logout", self._log_out, methods=["POST"]),
+            make_form_route(pages, SSO_PATH, self._begin),
+            Route(SSO_PATH, self._finish, methods=["GET"]),
+            Route(f"{SSO_PATH}/logout", self._log_out, methods=["POST"]),
         ]
 
     async def _begin(self, request: Request, fields: dict[str, str]) -> Response:
@@ -57,7 +58,7 @@ class SingleSignOnRoutes:
         # A page instead of a redirect: in Chromium, `form-action 'self'` of the page with the form also
         # applies to redirects after it (CSP Level 3 §6.4.1).
         response = HTMLResponse(markup.render_onward(self._pages.place, to.url))
-        self._set_cookie(response, request, to.kept, COOKIE_S)
+        self._set_cookie(response, request, to.kept, SIGN_IN_PENDING_S)
         return response
 
     def _set_cookie(self, response: Response, request: Request, kept: str, max_age_s: int) -> None:

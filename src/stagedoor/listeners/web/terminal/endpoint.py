@@ -12,11 +12,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from stagedoor.listeners.web.bodies import read_object
 from stagedoor.listeners.web.errors import ClientClosedError
 from stagedoor.listeners.web.pages.language import use_language
 from stagedoor.listeners.web.post import WAIT_S, PostRoutes, read_string
 from stagedoor.listeners.web.shell_access import ShellAccess
-from stagedoor.listeners.web.sign_in.cookies import read_object
 from stagedoor.listeners.web.terminal.fields import check_terminal_name, read_target
 from stagedoor.listeners.web.terminal.guests import Guests
 from stagedoor.listeners.web.terminal.presence import PresencePoller

@@ -294,7 +294,7 @@ REFUSALS = {
     "{0} signed you in without asking you to authenticate; sign out there, and try again": "{0} 没有验证身份就放行了；请在那里退出登录后重试",
     "at {0} you are not {1}; sign in there as yourself": "你在 {0} 的身份不是 {1}；请在那里以本人身份登录",
     "there is no identity provider of that name here": "这里没有该名称的身份提供方",
-    "this sign-in was not begun in this browser, or it took longer than 15 minutes; sign in again": "此登录不是在此浏览器中发起的，或已超过 15 分钟；请重新登录",
+    "this sign-in was not begun in this browser, or it took longer than {0} minutes; sign in again": "此登录不是在此浏览器中发起的，或已超过 {0} 分钟；请重新登录",
     # The account.
     "an account is for people: sign in with a password, with your identity provider, or by a link for all apps, and not with a token or a link for one app": "账户页面仅供本人使用：请用密码、身份提供方或适用于全部应用的链接登录，不要用令牌或只限一个应用的链接",
     "there is no such language here": "这里没有该语言",
