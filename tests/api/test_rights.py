@@ -9,7 +9,7 @@ from stagedoor.admin import roles
 from stagedoor.admin import service as admin
 from stagedoor.admin.requests import access_requests
 from stagedoor.admin.sign_ins import list_sign_ins
-from stagedoor.api import access, apps, links, machine, people, requests, sets
+from stagedoor.api import access, apps, hooks, links, people, recordings, requests, sets
 from stagedoor.api.handlers import find_handler
 from stagedoor.authz.decide import authorise
 from stagedoor.model.access_request import RequestRule
@@ -308,7 +308,7 @@ async def test_each_operation_wants_its_role_and_its_scope(
 
 
 def test_each_operation_has_its_function() -> None:
-    modules = (access, apps, links, machine, people, requests, sets)
+    modules = (access, apps, hooks, links, people, recordings, requests, sets)
     assert sorted(name for module in modules for name in module.HANDLERS) == sorted(BY_NAME)
     assert all(callable(find_handler(name)) for name in BY_NAME)
 

@@ -17,7 +17,7 @@ export async function ask<T>(path: string, what: string, body: object): Promise<
     throw new Error(t`The gateway does not answer.`);
   }
   const result = (await answer.json().catch(() => ({}))) as { message?: string };
-  if (!answer.ok) throw new Error(result.message ?? t`The gateway answers ${answer.status}.`);
+  if (!answer.ok) throw new Error(result.message ?? t`The gateway answered with status ${answer.status}.`);
   return result as T;
 }
 

@@ -87,7 +87,7 @@ export function copyByHand(text: string): void {
 
 /** Ask a question about a text and return whether the answer was yes. */
 export function confirmText(question: string, text: string): Promise<boolean> {
-  const dialog = getElement<HTMLDialogElement>("ask");
+  const dialog = getElement<HTMLDialogElement>("confirm-paste");
   getElement("question").textContent = question;
   getElement("shown").textContent = text.length > 2000 ? `${text.slice(0, 2000)}…` : text;
   dialog.returnValue = "no";

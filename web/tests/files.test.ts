@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { parseFolder, parseOffer, encodePath, formatSize } from "../src/files/words";
+import { parseFolder, parseOffer, encodePath, formatSize } from "../src/files/paths";
 
 const hex = (text: string | Uint8Array): string => Buffer.from(text).toString("hex");
 const offer = (text: string | Uint8Array): ReturnType<typeof parseOffer> => parseOffer(`StagedoorGet=${hex(text)}`);

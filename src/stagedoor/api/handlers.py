@@ -18,9 +18,10 @@ from stagedoor.store.sign_in.identities import list_provided_groups
 _RESOURCES = {
     "access": "access events grants sessions sign-ins",
     "apps": "apps",
+    "hooks": "hooks",
     "links": "provider-accounts shares",
-    "machine": "hooks recordings",
     "people": "groups keys passkeys roles tokens users",
+    "recordings": "recordings",
     "requests": "request-rules requests",
     "sets": "sets",
 }

@@ -149,7 +149,7 @@ def at_question(tab: Tab, base: str) -> None:
         " document.querySelector('.xterm-helper-textarea').dispatchEvent(new ClipboardEvent('paste',"
         " {clipboardData: t, bubbles: true, cancelable: true})); })()"
     )
-    tab.until("document.getElementById('ask').open")
+    tab.until("document.getElementById('confirm-paste').open")
 
 
 def at_people(tab: Tab, base: str) -> None:

@@ -42,7 +42,7 @@ def test_several_lines_are_asked_about_and_cannot_break_out(tab: Tab, base: str)
     terminal(tab, base, "guard")
     run(tab, "exec cat -v")
     tab.ask(f"{PASTE}('one\\ntwo')")
-    tab.until("document.getElementById('ask').open")
+    tab.until("document.getElementById('confirm-paste').open")
     # The safe answer has the focus, the other one the weight, and Tab goes from one to the other.
     assert tab.ask("document.activeElement.value") == "no"
     tab.press("Tab", "Tab", 9)
@@ -50,7 +50,7 @@ def test_several_lines_are_asked_about_and_cannot_break_out(tab: Tab, base: str)
         "yes",
         "primary",
     ]
-    tab.ask("document.querySelector('#ask button[value=no]').click()")
+    tab.ask("document.querySelector('#confirm-paste button[value=no]').click()")
     tab.ask(f"{PASTE}('three\\x1b[201~')")
     text = shows(tab, "three␛[201~")
     assert "one" not in text

@@ -248,8 +248,8 @@ def test_line_ends_that_no_key_made_are_not_lost(tab: Tab, base: str) -> None:
     tab.type("\n")
     shows(tab, "left")
     tab.type("echo on''e\necho tw''o\n")
-    tab.until("document.getElementById('ask').open")
-    tab.ask("document.querySelector('#ask button[value=yes]').click()")
+    tab.until("document.getElementById('confirm-paste').open")
+    tab.ask("document.querySelector('#confirm-paste button[value=yes]').click()")
     shows(tab, "one")
     shows(tab, "two")
 

@@ -1,6 +1,6 @@
 /** The transfer of files, which resumes after an interruption and never holds a file in the page's memory. */
 
-import type { Path } from "./words";
+import type { Path } from "./paths";
 import { t } from "../language";
 
 const RETRY_MS = [200, 500, 1000, 2000, 5000];
@@ -40,7 +40,7 @@ export class Mover {
 
   /** Return what is at a path; with `list`, the entries of a folder too. */
   async about(path: Path, signal?: AbortSignal, list = false): Promise<About> {
-    const said = await this.ask("POST", `${this.base}?path=${path.encoded}${list ? "&list=" : ""}`, signal);
+    const said = await this.request("POST", `${this.base}?path=${path.encoded}${list ? "&list=" : ""}`, signal);
     return {
       entries: (said.entries ?? []) as Entry[],
       path: { encoded: String(said.path), shown: String(said.shown) },
@@ -60,7 +60,7 @@ export class Mover {
     let done = 0;
     try {
       return await retry(signal, report, async () => {
-        const { offset } = await this.ask("POST", url, signal);
+        const { offset } = await this.request("POST", url, signal);
         const at = Number(offset);
         report(at, "");
         const came = at > done;
@@ -124,7 +124,7 @@ export class Mover {
     }
   }
 
-  private async ask(method: string, url: string, signal?: AbortSignal): Promise<Record<string, unknown>> {
+  private async request(method: string, url: string, signal?: AbortSignal): Promise<Record<string, unknown>> {
     const deadline = AbortSignal.timeout(SILENT_MS * 4); // a shell may have to start
     const answer = await fetch(url, { method, cache: "no-store", signal: signal ? AbortSignal.any([signal, deadline]) : deadline });
     if (!answer.ok) throw await readError(answer);
@@ -158,7 +158,7 @@ class ProgressedError extends CutError {}
 
 async function readError(answer: Response): Promise<Error> {
   const said = (await answer.json().catch(() => ({}))) as { message?: string };
-  const text = said.message ?? t`the gateway answers ${answer.status}`;
+  const text = said.message ?? t`the gateway answered with status ${answer.status}`;
   return RETRY_STATUS.includes(answer.status) ? new CutError(text) : new Refused(text);
 }
 

@@ -2,7 +2,7 @@
 
 import type { Terminal } from "@xterm/xterm";
 import { Mover, Refused, type Progress } from "./move";
-import { parseFolder, parseOffer, encodePath, formatSize, type Path } from "./words";
+import { parseFolder, parseOffer, encodePath, formatSize, type Path } from "./paths";
 import { createButton, createElement, describeError, getElement } from "../page";
 import { t } from "../language";
 

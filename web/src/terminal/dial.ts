@@ -72,7 +72,7 @@ export class Dial {
       if (answer.status === 401) return { signedOut: result.message ?? "" };
       if (answer.status === 403 || answer.status === 404 || answer.status === 400)
         return { end: result.message ?? t`refused (${answer.status})`, isUnknown: answer.status === 404 };
-      if (result.ticket === undefined) return { why: result.message ?? t`the gateway answers ${answer.status}` };
+      if (result.ticket === undefined) return { why: result.message ?? t`the gateway answered with status ${answer.status}` };
       this.ticket = result.ticket;
       entry.handleAdmission?.(result);
       return undefined;

@@ -14,7 +14,7 @@ export class Foreground {
   private stirred = 0;
   private asked = -Infinity;
 
-  constructor(private readonly ask: () => void) {}
+  constructor(private readonly sendPing: () => void) {}
 
   /** Note input, which may start a job. A paste or a macro may have a line end anywhere. */
   noteInput(data: Uint8Array): void {
@@ -38,7 +38,7 @@ export class Foreground {
   private askNow(): void {
     this.since = undefined;
     this.asked = Date.now();
-    this.ask();
+    this.sendPing();
     if (this.asked - this.stirred < REST_MS) this.stir(); // no pause yet, so ask again after it
   }
 }

@@ -30,7 +30,7 @@ SCRIPTS = {
     "{0} ({1} and a click opens it)": "{0}（{1} 加单击可打开）",
     "{0} (watches)": "{0}（旁观）",
     "The gateway does not answer.": "网关没有应答。",
-    "The gateway answers {0}.": "网关返回 {0}。",
+    "The gateway answered with status {0}.": "网关返回状态 {0}。",
     "refused ({0})": "被拒绝（{0}）",
     "{0} characters are ready to be copied.": "有 {0} 个字符要复制。",
     # The palette of commands, and the shortcuts.
@@ -125,7 +125,7 @@ SCRIPTS = {
     "this device is offline": "此设备已离线",
     "signing in": "正在登录",
     "the gateway does not answer": "网关没有应答",
-    "the gateway answers {0}": "网关返回 {0}",
+    "the gateway answered with status {0}": "网关返回状态 {0}",
     "The shell starts": "shell 正在启动",
     "The shell was ended by {0}.": "shell 被信号 {0} 结束。",
     "The shell has ended ({0}).": "shell 已结束（{0}）。",
