@@ -63,7 +63,7 @@ class ProviderServices:
         fake = self.providers[name]
         assert isinstance(fake, FakeProvider)
         fake.nonce = sent["nonce"][0]
-        return begun.kept, [("state", sent["state"][0]), ("code", "x")]
+        return begun.sealed_state, [("state", sent["state"][0]), ("code", "x")]
 
     async def sign_in(self, name: str) -> None:
         """Sign in as the person of the fake provider. Their sign-in lasts for days."""
@@ -75,7 +75,7 @@ class ProviderServices:
         assert not isinstance(begun, Denial), begun.message
         back = await asyncio.to_thread(browser, begun.url)
         query = parse_qsl(urlsplit(back).query)
-        await self._keep(await self.sign_ins.finish(begun.kept, query, FROM))
+        await self._keep(await self.sign_ins.finish(begun.sealed_state, query, FROM))
 
     async def _keep(self, found: object) -> None:
         assert isinstance(found, ProviderSignIn), found

@@ -80,7 +80,7 @@ class Desk:
         self.provider.claims = replace(self.provider.claims, **said)  # type: ignore[arg-type]
         begun = await self.service.begin_step_up(self.carol, "/app/x", FROM)
         assert not isinstance(begun, Denial)
-        result = await self.service.finish(begun.kept, [], FROM)
+        result = await self.service.finish(begun.sealed_state, [], FROM)
         stepped_up = dict(load_policy(self.database).stepped_up)
         if isinstance(result, Denial):
             assert stepped_up == {}
@@ -152,7 +152,7 @@ async def test_a_sign_in_that_ended_meanwhile_is_not_proved(
     with admin.open_service(tmp_path) as service, service.change("end") as change:
         assert desk.carol.sign_in is not None
         passes.end_sign_in(change.transaction, desk.carol.sign_in.id, "over", time.time())
-    assert isinstance(await desk.service.finish(begun.kept, [], FROM), Denial)
+    assert isinstance(await desk.service.finish(begun.sealed_state, [], FROM), Denial)
 
 
 async def test_a_provider_that_never_says_when_is_not_offered(

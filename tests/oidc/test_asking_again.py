@@ -71,7 +71,9 @@ async def test_a_week_of_two_gateways_loses_no_token(idp: Idp, settings: Setting
     begun = await gateways[0][0].begin("Company", "/", FROM)
     assert not isinstance(begun, Denial)
     back = await asyncio.to_thread(idp.sign_in, begun.url, "carol-1")
-    finished = await gateways[1][0].finish(begun.kept, parse_qsl(urlsplit(back).query), FROM)
+    finished = await gateways[1][0].finish(
+        begun.sealed_state, parse_qsl(urlsplit(back).query), FROM
+    )
     assert isinstance(finished, ProviderSignIn)
     fast[0] = time.time()
     open_session(

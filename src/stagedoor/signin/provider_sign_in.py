@@ -50,10 +50,13 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class ProviderRequest:
-    """A redirect of the browser to its identity provider: `url` leads there, and the browser keeps `kept`."""
+    """A redirect of the browser to its identity provider: `url` leads there.
+
+    The browser keeps `sealed_state` until it returns.
+    """
 
     url: str
-    kept: str = field(repr=False)
+    sealed_state: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,7 @@ class _Callback:
     """A browser that has come back from the provider, with the verified claims about its user."""
 
     provider: SingleSignOnSettings
-    under_way: Pending
+    pending: Pending
     claims: Claims
 
     @property
@@ -127,11 +130,11 @@ class ProviderSignIns:
         return await self._request(provider, wanted, None)
 
     async def begin_step_up(
-        self, identity: Identity, wanted: str, source: Source, proves: bytes | None = None
+        self, identity: Identity, wanted: str, source: Source, sign_in_to_prove: bytes | None = None
     ) -> ProviderRequest | Denial:
         """Begin a step-up of a user who is signed in; `wanted` is the address to open after it.
 
-        `proves` is the id of the sign-in to prove, by default the browser's own.
+        `sign_in_to_prove` is the id of the sign-in to prove, by default the browser's own.
         """
         provider = identity.credential_id or ""
         if not self.can_prove_presence(identity) or identity.sign_in is None:
@@ -144,7 +147,7 @@ class ProviderSignIns:
         if (denial := self._attempts.take(source)) is not None:
             return denial
         prompt = LoginPrompt(
-            self._context.now(), identity.name, (proves or identity.sign_in.id).hex()
+            self._context.now(), identity.name, (sign_in_to_prove or identity.sign_in.id).hex()
         )
         return await self._request(provider, wanted, prompt)
 
@@ -169,22 +172,22 @@ class ProviderSignIns:
             url = await client.build_authorization_url(attempt, extra)
         except OidcError as error:
             return log_refusal(provider, error)
-        under_way = Pending(
+        pending = Pending(
             provider, attempt, wanted, self._context.now() + SIGN_IN_PENDING_S, prompt
         )
-        return ProviderRequest(url, self._key.seal(PURPOSE, encode_pending(under_way)))
+        return ProviderRequest(url, self._key.seal(PURPOSE, encode_pending(pending)))
 
     async def finish(
-        self, kept: str, query: Sequence[tuple[str, str]], source: Source
+        self, sealed_state: str, query: Sequence[tuple[str, str]], source: Source
     ) -> ProviderSignIn | ProviderRequest | StepUpResult | Denial:
         """Finish a sign-in or step-up when the browser comes back from the provider with `query`.
 
-        `kept` is that of the `ProviderRequest`. The result is another one if the browser has to go to the
-        provider once more.
+        `sealed_state` is that of the `ProviderRequest`. The result is another one if the browser has to go to
+        the provider once more.
         """
-        opened = self._key.open(PURPOSE, kept)
-        under_way = None if opened is None else decode_pending(opened, self._context.now())
-        if under_way is None or under_way.provider not in self._clients:
+        opened = self._key.open(PURPOSE, sealed_state)
+        pending = None if opened is None else decode_pending(opened, self._context.now())
+        if pending is None or pending.provider not in self._clients:
             return Denial(
                 Reason.CREDENTIAL_WRONG,
                 "this sign-in was not begun in this browser, or it took longer than "
@@ -192,20 +195,20 @@ class ProviderSignIns:
             )
         if (denial := self._attempts.take(source)) is not None:
             return denial
-        provider = self._providers[under_way.provider]
+        provider = self._providers[pending.provider]
         try:
-            claims, tokens = await self._clients[provider.name].finish(query, under_way.attempt)
+            claims, tokens = await self._clients[provider.name].finish(query, pending.attempt)
             mapped = map_claims(claims.all, read_rules(provider))
         except OidcError as error:
             return log_refusal(provider.name, error)
-        callback = _Callback(provider, under_way, claims)
-        prompt = under_way.prompt
+        callback = _Callback(provider, pending, claims)
+        prompt = pending.prompt
         if prompt is not None and prompt.sign_in is not None:
             denial = await self._finish_step_up(callback, prompt)
             if denial is not None:
                 return denial
             self._give_back(source)
-            return StepUpResult(under_way.wanted)
+            return StepUpResult(pending.wanted)
         needed = await self._request_missing_proof(callback)
         if needed is not None:
             return needed
@@ -214,7 +217,7 @@ class ProviderSignIns:
             return user
         self._give_back(source)
         identity = by_provider(user, provider.name)
-        return ProviderSignIn(identity, under_way.wanted, self._answer(callback, tokens))
+        return ProviderSignIn(identity, pending.wanted, self._answer(callback, tokens))
 
     def _give_back(self, source: Source) -> None:
         """Give back the attempts of a sign-in that succeeded."""
@@ -230,13 +233,13 @@ class ProviderSignIns:
         ended_at = await self._accounts.read_ended_at(callback.account)
         if ended_at is None or isinstance(ended_at, Denial):
             return ended_at
-        prompt, now = callback.under_way.prompt, self._context.now()
+        prompt, now = callback.pending.prompt, self._context.now()
         if prompt is None:
             age_s = measure_proof_age(callback.claims)
             if age_s is not None and now - age_s > ended_at:
                 return None
             prompt = LoginPrompt(now, forget=age_s is None)
-            return await self._request(callback.provider.name, callback.under_way.wanted, prompt)
+            return await self._request(callback.provider.name, callback.pending.wanted, prompt)
         if (denial := self._check_proof(callback, prompt)) is not None:
             return denial
         return await self._accounts.forget_ended(callback.account) if prompt.forget else None

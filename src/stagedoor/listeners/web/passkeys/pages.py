@@ -110,16 +110,16 @@ class StepUpPages:
     ) -> Response | Denial:
         """Send the browser to the identity provider for the proof."""
         wanted = restrict_path(fields.get("next", ""), self._pages.home_path)
-        proves = None
+        sign_in_to_prove = None
         if id_ := fields.get("id", ""):
             waiting = await self._step_ups.check(identity, id_, fields.get("letters", ""))
             if isinstance(waiting, Denial):
                 return waiting
-            wanted, proves = f"{self._path}/{waiting.id}", waiting.sign_in
+            wanted, sign_in_to_prove = f"{self._path}/{waiting.id}", waiting.sign_in
         # A full URL: the provider sends the browser back to one host, and the app may have another.
         wanted = self._guard.find_own_origin(request) + wanted
         source = self._guard.find_source(request)
-        begun = await self._sign_ins.begin_step_up(identity, wanted, source, proves)
+        begun = await self._sign_ins.begin_step_up(identity, wanted, source, sign_in_to_prove)
         if isinstance(begun, Denial):
             return begun
         return self._single_sign_on.redirect_to_provider(request, begun)

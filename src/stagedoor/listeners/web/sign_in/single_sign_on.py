@@ -58,12 +58,16 @@ class SingleSignOnRoutes:
         # A page instead of a redirect: in Chromium, `form-action 'self'` of the page with the form also
         # applies to redirects after it (CSP Level 3 §6.4.1).
         response = HTMLResponse(markup.render_onward(self._pages.place, to.url))
-        self._set_cookie(response, request, to.kept, SIGN_IN_PENDING_S)
+        self._set_cookie(response, request, to.sealed_state, SIGN_IN_PENDING_S)
         return response
 
-    def _set_cookie(self, response: Response, request: Request, kept: str, max_age_s: int) -> None:
+    def _set_cookie(
+        self, response: Response, request: Request, sealed_state: str, max_age_s: int
+    ) -> None:
         guard = self._guard
-        set_cookie(response, kept, guard, request, _SUFFIX, is_strict=False, max_age_s=max_age_s)
+        set_cookie(
+            response, sealed_state, guard, request, _SUFFIX, is_strict=False, max_age_s=max_age_s
+        )
 
     async def _finish(self, request: Request) -> Response:
         source = self._guard.find_source(request)
@@ -71,12 +75,12 @@ class SingleSignOnRoutes:
         if barred is not None:
             return self._pages.render_refusal(request, barred)
         name, _, _ = choose_cookie(self._guard, request, _SUFFIX)
-        kept = request.cookies.get(name, "")
+        sealed_state = request.cookies.get(name, "")
         query = request.url.query
         if len(query) > MAX_QUERY_CHARS:
             query = ""
         fields = parse_qsl(query, keep_blank_values=True)
-        result = await self._sign_ins.finish(kept, fields, source)
+        result = await self._sign_ins.finish(sealed_state, fields, source)
         if isinstance(result, Denial):
             return self._forget(request, self._pages.render_refusal(request, result))
         if isinstance(result, ProviderRequest):
