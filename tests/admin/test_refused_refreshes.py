@@ -1,13 +1,18 @@
 """People that the provider has removed: what it answers to a refresh then, and what that ends."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from stagedoor.model.identity import Identity, Method
+from stagedoor.model.webpass import ProviderAnswer
 from stagedoor.oidc.refresh import RETRY_S
+from stagedoor.signin import refresh
 from stagedoor.signin.provider_states import list_states
 from tests.admin.provider_services import ProviderServices, provider_services
+from tests.fixtures.people import open_session
 from tests.oidc.fake import GONE, FakeProvider, running_fake
 
 
@@ -91,3 +96,24 @@ async def test_a_failure_ends_the_sign_in_of_a_person_if_others_are_answered_mea
     del company.gone["dave-1"]
     await services.refresh_all()
     assert [record.sign_in.name for record in services.lasting()] == ["dave"]
+
+
+@pytest.mark.identity(29)
+async def test_sign_ins_that_another_key_sealed_do_not_hold_up_the_others(
+    services: ProviderServices, company: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are the longest overdue, and more than one read takes."""
+    monkeypatch.setattr(refresh, "MAX_READ", 2)
+    monkeypatch.setattr(refresh, "MAX_PAGES", 2)
+    now = services.clock()
+    answer = ProviderAnswer("Company", company.issuer, "carol-1", None, None, now, "sealed", now)
+    await services.sign_in("Company")
+    carol = Identity("carol", frozenset(), Method.SSO, "Company")
+    for number in range(7):
+        sealed = replace(answer, refresh_token=f"sealed {number}")
+        open_session(services.database, carol, now, answer=sealed)
+    company.refresh = GONE["invalid_grant"]
+    await services.refresh_all()
+    assert len(services.lasting()) == 8, "four of them were read"
+    await services.refresh_all(0)
+    assert len(services.lasting()) == 7

@@ -59,6 +59,17 @@ def test_one_asks_at_a_time_and_a_dead_one_is_followed(database: Database) -> No
     assert (third.refresh_token, third.failures) == ("sealed again", 2)
 
 
+def test_the_sign_ins_that_are_due_are_listed_in_pages(database: Database) -> None:
+    for ask_at in (NOW + 2, NOW + 1, NOW + 1, NOW + 1):
+        signed_in(database, replace(ANSWER, ask_at=ask_at))
+    pages, after = [], None
+    while page := answers.list_due(database, ["Company"], NOW + 2, 2, after):
+        pages += page
+        after = page[-1].place
+    assert pages == due(database)
+    assert [refresh.turn for refresh in pages] == [NOW + 1] * 3 + [NOW + 2]
+
+
 def test_a_turn_is_not_taken_with_a_token_that_was_rotated_meanwhile(database: Database) -> None:
     signed_in(database)
     wanted = due(database)

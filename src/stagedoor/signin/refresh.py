@@ -30,6 +30,9 @@ ADOPT_S = 30.0
 MAX_CONCURRENT = 8
 """The requests that one worker has open at one provider."""
 MAX_READ = 200
+"""The sign-ins in one page of those that are due."""
+MAX_PAGES = 10
+"""The pages in one read. The next read continues after them."""
 ASK_S = 20.0
 """The time limit for each of the two steps of a refresh."""
 TURN_S = 60.0
@@ -56,6 +59,8 @@ class RefreshService:
         self._clients = clients
         self._dice = dice
         self._adopt_at = 0.0
+        self._places: dict[str, tuple[float, bytes] | None] = {}
+        """The place after which the next read continues, by the provider's name."""
         self._problems: dict[tuple[str, str], str | None] = {}
 
     async def run(self) -> None:
@@ -94,26 +99,49 @@ class RefreshService:
         if now >= self._adopt_at:
             self._adopt_at = now + ADOPT_S
             answers.adopt(self._context.database, now)
-        due = answers.list_due(self._context.database, [provider.name], now, MAX_READ)
-        # Another gateway on this store may have another key: it refreshes its own sign-ins.
-        readable = {
-            candidate.sign_in: token.decode()
-            for candidate in due
-            if (token := self._key.open(REFRESH_PURPOSE, candidate.refresh_token)) is not None
-        }
-        is_problem = len(readable) < len(due)
-        self._log_problem(
-            provider,
-            "sealed",
-            "some sign-ins were sealed by another key (keys.sign_in_key_file)"
-            if is_problem
-            else None,
-        )
-        wanted = [candidate for candidate in due if candidate.sign_in in readable][:MAX_CONCURRENT]
+        wanted = self._list_readable(provider, now)
         if not wanted:
             return []
-        taken = answers.take_turns(self._context.database, wanted, now + TURN_S)
-        return [(candidate, readable[candidate.sign_in]) for candidate in taken]
+        tokens = {candidate.sign_in: token for candidate, token in wanted}
+        taken = answers.take_turns(
+            self._context.database, [candidate for candidate, _ in wanted], now + TURN_S
+        )
+        return [(candidate, tokens[candidate.sign_in]) for candidate in taken]
+
+    def _list_readable(
+        self, provider: SingleSignOnSettings, now: float
+    ) -> list[tuple[RefreshCandidate, str]]:
+        """List at most `MAX_CONCURRENT` sign-ins that are due, with their refresh tokens.
+
+        Another gateway on this store may have another key: it refreshes its own sign-ins. They remain due if
+        it is down, so reading continues after them.
+        """
+        after = self._places.get(provider.name)
+        is_start, is_problem = after is None, False
+        readable: list[tuple[RefreshCandidate, str]] = []
+        for _ in range(MAX_PAGES):
+            page = answers.list_due(self._context.database, [provider.name], now, MAX_READ, after)
+            for candidate in page:
+                token = self._key.open(REFRESH_PURPOSE, candidate.refresh_token)
+                if token is None:
+                    is_problem = True
+                elif len(readable) < MAX_CONCURRENT:
+                    readable.append((candidate, token.decode()))
+            if len(readable) == MAX_CONCURRENT:
+                break
+            after = page[-1].place if len(page) == MAX_READ else None
+            if after is None:
+                break
+        self._places[provider.name] = after
+        if is_problem:
+            self._log_problem(
+                provider,
+                "sealed",
+                "some sign-ins were sealed by another key (keys.sign_in_key_file)",
+            )
+        elif is_start:  # the sign-ins before another start are still unreadable
+            self._log_problem(provider, "sealed", None)
+        return readable
 
     async def _ask(self, candidate: RefreshCandidate, token: str) -> Claims | OidcError:
         client = self._clients[candidate.provider]

@@ -7,7 +7,7 @@ Refresh tokens rotate, and a provider that sees one twice ends the sign-in (RFC 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import and_, delete, insert, or_, select, update
 
 from stagedoor.model.webpass import ProviderAnswer
 from stagedoor.store.database import Database, Transaction
@@ -32,6 +32,11 @@ class RefreshCandidate:
     turn: float
     failure: str | None = None
     failed_at: float | None = None
+
+    @property
+    def place(self) -> tuple[float, bytes]:
+        """Return the place in the order of `list_due`."""
+        return self.turn, self.sign_in
 
 
 def keep(transaction: Transaction, sign_in: bytes, answer: ProviderAnswer) -> None:
@@ -153,22 +158,33 @@ def forget(transaction: Transaction, sign_ins: Collection[bytes]) -> None:
 
 
 def list_due(
-    database: Database, providers: Collection[str], now: float, most: int
+    database: Database,
+    providers: Collection[str],
+    now: float,
+    most: int,
+    after: tuple[float, bytes] | None = None,
 ) -> list[RefreshCandidate]:
-    """List the sign-ins to refresh now, the longest overdue first. It takes no turns. Raises StoreError."""
+    """List the sign-ins to refresh now, the longest overdue first. It takes no turns. Raises StoreError.
+
+    To read on, pass the `place` of the last one as `after`.
+    """
+    ask_at, sign_in = provider_answers.c.ask_at, provider_answers.c.sign_in
     query = (
         select(provider_answers, web_passes.c.user_name)
         .join(web_passes, web_passes.c.secret_hash == provider_answers.c.sign_in)
         .where(
-            provider_answers.c.ask_at <= now,
+            ask_at <= now,
             provider_answers.c.provider.in_(providers),
             provider_answers.c.refresh_token.is_not(None),
             web_passes.c.kind.in_(SIGN_INS),
             web_passes.c.expires_at > now,
         )
-        .order_by(provider_answers.c.ask_at)
+        .order_by(ask_at, sign_in)
         .limit(most)
     )
+    if after is not None:
+        at, id_ = after
+        query = query.where(or_(ask_at > at, and_(ask_at == at, sign_in > id_)))
     with database.read() as transaction:
         return [
             RefreshCandidate(
