@@ -23,7 +23,7 @@ from stagedoor.model.role import Role, RoleRule
 from stagedoor.model.target import Target
 from tests.fixtures.gateway import PASSWORD, Gateway
 from tests.fixtures.laptop import Waiting, open_terminal, read_question
-from tests.fixtures.people import PlainBrowser
+from tests.fixtures.people import Answer, PlainBrowser
 from tests.web.conftest import SETTINGS
 from tests.web.outer import attach_command, outer
 
@@ -63,7 +63,12 @@ def signed_in(port: int, name: str) -> PlainBrowser:
 def ask(browser: PlainBrowser, app: str = "app01", reason: str = "INC-1") -> int:
     answer = browser.post("/requests", app=app, reason=reason, minutes="30")
     assert answer.status == 303, answer.text
-    return int(answer.headers["location"].rpartition("/")[2])
+    return find_number(answer)
+
+
+def find_number(answer: Answer) -> int:
+    """Return the number of the request to whose page the answer leads."""
+    return int(answer.headers["location"].rpartition("/")[2].partition("?")[0])
 
 
 def find_rule(service: admin.AdminService) -> RequestRule:
@@ -190,10 +195,11 @@ def test_the_refusal_is_a_form_and_the_terminal_opens_after_the_approval(
     wrong = dev.post("/requests", app="app01", reason="")
     assert (wrong.status, "give a reason" in wrong.text) == (403, True)
     number = ask(dev, reason="INC-2, stuck")
-    waits = dev.get(f"/requests/{number}").text
+    from_form = f"/requests/{number}?opens=terminal"
+    waits = dev.get(from_form).text
     assert '<meta http-equiv="refresh" content="2">' in waits
     gateway.wait_for_policy()
-    assert dev.get("/requests?app=app01").headers["location"] == f"/requests/{number}"
+    assert dev.get("/requests?app=app01").headers["location"] == from_form
 
     assert f'href="/requests/{number}"' in bob.get("/requests").text
     shown = bob.get(f"/requests/{number}").text
@@ -204,7 +210,11 @@ def test_the_refusal_is_a_form_and_the_terminal_opens_after_the_approval(
     assert bob.post(f"/requests/{number}/approve", minutes="10").status == 303
     assert state(gateway, number) is RequestState.APPROVED
     gateway.wait_for_policy()
-    assert 'content="0;url=/app/app01"' in dev.get(f"/requests/{number}").text
+    assert 'content="0;url=/app/app01"' in dev.get(from_form).text
+    listed = dev.get(f"/requests/{number}").text
+    assert 'http-equiv="refresh"' not in listed, "its user wants to end the access"
+    assert "End access" in listed
+    assert 'href="/app/app01">Open the terminal' in listed
     assert dev.get("/app/app01").status in (200, 503), "503 where the page is not built"
     assert dev.post(f"/requests/{number}/withdraw").status == 303
     assert state(gateway, number) is RequestState.ENDED
@@ -378,7 +388,7 @@ def test_the_form_asks_for_permissions_and_for_break_glass(gateway: Gateway, por
     assert "break_glass" in form
     asked = dev.post("/requests", app="app01", reason="INC-1", **{"allow-forward": "on"})
     with gateway.service() as service:
-        number = int(asked.headers["location"].rpartition("/")[2])
+        number = find_number(asked)
         request = requests.read_request(service, number).request
     assert Permission.FORWARD in request.permissions
     proof = dev.post("/requests", app="app01", reason="INC-1", break_glass="on")
@@ -415,15 +425,15 @@ def test_a_form_asks_for_later_and_a_later_approver_sees_when_they_decide(
     dev, zoe = signed_in(port, "dev"), signed_in(port, "zoe")
     asked = dev.post("/requests", app="slow", reason="INC-1", minutes="30", hours="5")
     assert asked.status == 303, asked.text
-    place = asked.headers["location"]
+    place = f"/requests/{find_number(asked)}"
     shown = zoe.get(place).text
     assert "<dt>You can decide from</dt>" in shown
     assert "<dt>Begins</dt>" in shown
     assert "Approve</button>" not in shown
     assert "you may decide on request" in zoe.post(f"{place}/approve").text
-    approve(port, int(place.rpartition("/")[2]))
+    approve(port, find_number(asked))
     gateway.wait_for_policy()
-    page = dev.get(place).text
+    page = dev.get(asked.headers["location"]).text
     assert re.search(r"is approved for 30 min, from .+Z on", page)
     assert "/app/slow" not in page, "it opens nothing yet"
     wrong = dev.post("/requests", app="slow", reason="INC-1", hours="x")

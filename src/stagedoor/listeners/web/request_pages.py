@@ -25,6 +25,8 @@ _USUAL = DEFAULT | {Permission.RECORD}
 duties."""
 REFRESH_S = 2
 """The interval at which a page reloads while its request is pending, without a script."""
+_OPENS_TERMINAL = "opens=terminal"
+"""The query of a request's page after the form. Once approved, it leads to the terminal."""
 
 
 class RequestPages:
@@ -55,7 +57,7 @@ class RequestPages:
         target = parse_login(app)
         offer = None if target is None else self._requests.offers.find_offer(identity, target)
         if offer is not None and offer.request is not None:
-            return RedirectResponse(f"{self._path}/{offer.request.id}", SEE_OTHER)
+            return RedirectResponse(f"{self._path}/{offer.request.id}?{_OPENS_TERMINAL}", SEE_OTHER)
         rules = self._requests.offers.list_rules(identity)
         return self._pages.render(
             "requests.html",
@@ -98,7 +100,7 @@ class RequestPages:
             if made.reason is Reason.STEP_UP_NEEDED:
                 return self._pages.ask_for_proof(self._path)
             return await self._render_all(identity, apps, made.line, reason)
-        return RedirectResponse(f"{self._path}/{made.id}", SEE_OTHER)
+        return RedirectResponse(f"{self._path}/{made.id}?{_OPENS_TERMINAL}", SEE_OTHER)
 
     async def _show(self, request: Request, identity: Identity) -> Response | Denial:
         record = await self._requests.read(identity, request.path_params["number"])
@@ -109,10 +111,16 @@ class RequestPages:
             view = await self._requests.describe(identity, record.request)
         if isinstance(view, Denial):
             return view
-        return self._render_one(identity, record, view)
+        from_form = request.query_params.get("opens") == "terminal"
+        return self._render_one(identity, record, view, from_form=from_form)
 
     def _render_one(
-        self, identity: Identity, record: RequestRecord, view: RequestView | None
+        self,
+        identity: Identity,
+        record: RequestRecord,
+        view: RequestView | None,
+        *,
+        from_form: bool,
     ) -> Response:
         now, asked = self._guard.flow.now(), record.request
         state, is_own = asked.find_state(now), asked.user == identity.name
@@ -136,6 +144,7 @@ class RequestPages:
             minutes=f"{asked.lasts_s / MINUTE_S:.0f}",
             refresh_s=REFRESH_S if is_own and state is RequestState.PENDING else None,
             onward=onward,
+            opens_terminal=from_form and onward is not None and asked.began_at is None,
             path=f"{self._path}/{asked.id}",
             show_period=show_period,
         )
