@@ -21,6 +21,7 @@ from stagedoor.model.source import Source
 from stagedoor.model.units import DAY_S
 from stagedoor.settings.file import load_settings
 from stagedoor.settings.settings import Settings
+from stagedoor.signin.provider_logout import ProviderLogout
 from stagedoor.signin.provider_sign_in import ProviderSignIn, ProviderSignIns
 from stagedoor.signin.providers import open_clients
 from stagedoor.signin.refresh import RefreshService
@@ -43,6 +44,7 @@ class ProviderServices:
     providers: Mapping[str, Provider]
     skew_s: float = 0.0
     sign_ins: ProviderSignIns = field(init=False)
+    logout: ProviderLogout = field(init=False)
     refresh: RefreshService = field(init=False)
 
     def __post_init__(self) -> None:
@@ -50,6 +52,7 @@ class ProviderServices:
         key = SealingKey(bytes(32))
         context = WorkerContext(self.settings, self.database, Policy, self.clock)
         self.sign_ins = ProviderSignIns(context, key, clients.signing_in, os.urandom, tuple)
+        self.logout = ProviderLogout(context, clients.signing_in)
         self.refresh = RefreshService(context, key, clients.refreshing, lambda: 0.0)
 
     def clock(self) -> float:

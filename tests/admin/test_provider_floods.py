@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 from joserfc.jwk import ECKey
+from structlog.testing import capture_logs
 
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.source import Source
 from stagedoor.net.https import ANSWER_LIMIT_S, MAX_CONCURRENT
+from stagedoor.oidc.client import OidcClient
+from stagedoor.oidc.errors import UnavailableError
 from stagedoor.oidc.published import RETRY_S
 from tests.admin.provider_services import ProviderServices, all_cancelled, provider_services
 from tests.oidc.fake import DISCOVERY, GONE, FakeProvider, running_fake
@@ -33,7 +36,7 @@ def flood(services: ProviderServices, times: int, sources: int = 1) -> "list[asy
     token = other.logout_token(stranger)
     return [
         asyncio.create_task(
-            services.sign_ins.log_out(token, Source.of(f"198.51.{number % sources}.7", 1))
+            services.logout.log_out(token, Source.of(f"198.51.{number % sources}.7", 1))
         )
         for number in range(times)
     ]
@@ -70,7 +73,7 @@ async def test_logout_tokens_for_a_silent_provider_leave_the_others_working(
     other.speak()
     await sign_in_soon(services, "Good")
     await sign_in_soon(services, "Other")
-    assert await services.sign_ins.log_out(other.logout_token(), STRANGER) is None
+    assert await services.logout.log_out(other.logout_token(), STRANGER) is None
     assert [record.sign_in.name for record in services.lasting()] == ["carol", "carol"]
 
 
@@ -105,7 +108,7 @@ async def test_unsigned_logout_tokens_make_the_gateway_ask_once_and_are_counted(
     # The provider itself, at another address, is heard; and right tokens do not count.
     for number in range(60):
         token = other.logout_token(id_=str(number))
-        assert await services.sign_ins.log_out(token, Source.of("192.0.2.9", 1)) is None
+        assert await services.logout.log_out(token, Source.of("192.0.2.9", 1)) is None
     assert services.lasting() == []
 
 
@@ -139,3 +142,21 @@ async def test_a_provider_that_failed_is_asked_again_after_some_seconds(
     other.port = port
     services.skew_s += RETRY_S
     await services.sign_in("Other")
+
+
+async def test_a_logout_token_of_a_provider_that_is_away_is_sent_again(
+    services: ProviderServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = services.providers["Other"].logout_token()
+
+    async def read_logout(_client: OidcClient, _token: str) -> None:
+        raise UnavailableError("no answer")
+
+    monkeypatch.setattr(OidcClient, "read_logout", read_logout)
+    with capture_logs() as logged:
+        refused = await services.logout.log_out(token, STRANGER)
+    assert isinstance(refused, Denial)
+    assert refused.reason is Reason.UPSTREAM_TIMEOUT
+    assert refused.line == "the keys of Other cannot be read now; send the logout token again"
+    [line] = logged
+    assert (line["event"], line["why"]) == ("logout token refused", "no answer")

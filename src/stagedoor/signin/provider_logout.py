@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+import structlog
+
 from stagedoor.admin.blocking import call_blocking
 from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.sign_ins import end_all_by_provider
@@ -12,9 +14,10 @@ from stagedoor.oidc.client import OidcClient
 from stagedoor.oidc.errors import OidcError, UnavailableError
 from stagedoor.oidc.logout import MAX_TOKEN_CHARS, Logout, read_unverified_issuer
 from stagedoor.settings.sso import SingleSignOnSettings
-from stagedoor.signin.providers import log_refusal
 from stagedoor.signin.source_limit import ATTEMPTS, SourceLimit
 from stagedoor.store.sign_in import provider_answers as answers
+
+_log = structlog.get_logger()
 
 
 class ProviderLogout:
@@ -47,7 +50,12 @@ class ProviderLogout:
             try:
                 logout = await self._clients[provider.name].read_logout(token)
             except UnavailableError as error:
-                denial = log_refusal(provider.name, error)
+                _log.warning("logout token refused", provider=provider.name, why=str(error))
+                denial = Denial(
+                    Reason.UPSTREAM_TIMEOUT,
+                    f"the keys of {provider.name} cannot be read now; send the logout token again",
+                    retry_after_s=10,
+                )
             except OidcError as error:
                 denial = _invalid_token(str(error))
             else:

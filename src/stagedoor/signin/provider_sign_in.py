@@ -37,7 +37,6 @@ from stagedoor.oidc.request import (
 )
 from stagedoor.settings.sso import SingleSignOnSettings
 from stagedoor.signin.provider_accounts import ProviderAccounts
-from stagedoor.signin.provider_logout import ProviderLogout
 from stagedoor.signin.providers import log_refusal, read_rules
 from stagedoor.signin.source_limit import ATTEMPTS, SourceLimit
 from stagedoor.store.sign_in import identities, passes
@@ -114,7 +113,6 @@ class ProviderSignIns:
         # Without it an attacker could make the gateway send requests to the providers without end.
         complaint = "too many sign-ins from your {} did not succeed"
         self._attempts = SourceLimit(ATTEMPTS, complaint, context.now)
-        self.log_out = ProviderLogout(context, clients).log_out
         self._providers = {provider.name: provider for provider in context.settings.sso}
         self._clients = clients
 

@@ -55,6 +55,7 @@ from stagedoor.signin.credentials import CredentialService
 from stagedoor.signin.passes import PassService
 from stagedoor.signin.passkey_checks import PasskeyChecks
 from stagedoor.signin.passkeys import PasskeyRegistry
+from stagedoor.signin.provider_logout import ProviderLogout
 from stagedoor.signin.provider_sign_in import ProviderSignIns
 from stagedoor.signin.step_up import StepUpService
 from stagedoor.wire.http.fields import parse_credential
@@ -66,6 +67,7 @@ class WebServices:
 
     passes: PassService
     sign_ins: ProviderSignIns
+    provider_logout: ProviderLogout
     logins: LoginParts
     account: AccountService
     credentials: CredentialService
@@ -162,7 +164,7 @@ def _list_pages(guard: RequestGuard, pages: Pages, services: WebServices) -> lis
     """Return the routes of the sign-in pages, and of the pages for users who have signed in."""
     passes, passkeys, sign_ins = services.passes, services.passkeys, services.sign_ins
     proofs, step_ups, credentials = services.proofs, services.step_ups, services.credentials
-    single_sign_on = SingleSignOnRoutes(guard, pages, sign_ins)
+    single_sign_on = SingleSignOnRoutes(guard, pages, sign_ins, services.provider_logout)
     has_passkeys = proofs.is_sign_in_possible
     return [
         *single_sign_on.routes,

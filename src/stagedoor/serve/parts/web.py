@@ -41,6 +41,7 @@ from stagedoor.signin.login.well_known import describe
 from stagedoor.signin.passes import PassService
 from stagedoor.signin.passkey_checks import PasskeyChecks
 from stagedoor.signin.passkeys import PasskeyRegistry
+from stagedoor.signin.provider_logout import ProviderLogout
 from stagedoor.signin.provider_sign_in import ProviderSignIns
 from stagedoor.signin.providers import open_clients
 from stagedoor.signin.refresh import RefreshService
@@ -78,7 +79,7 @@ def build_web_listener(
     refused = RevokedKeysFile(settings.ssh.revoked_keys_file).explain_refusal
     rules = read_step_up_rules(settings)
     passes = PassService(context, flow.judge_with_newest_policy, on_sign_in)
-    sign_ins, refresh = _build_single_sign_on(parts)
+    sign_ins, logout, refresh = _build_single_sign_on(parts)
     access = ShellAccess(
         flow,
         build_upstream(settings, parts.note),
@@ -89,6 +90,7 @@ def build_web_listener(
     services = WebServices(
         passes,
         sign_ins,
+        logout,
         _build_logins(parts, passes, refused),
         AccountService(context),
         CredentialService(context, refused),
@@ -156,8 +158,13 @@ def _make_listener_settings(settings: Settings, client_limits: ClientLimits) -> 
     )
 
 
-def _build_single_sign_on(parts: ListenerParts) -> tuple[ProviderSignIns, RefreshService]:
-    """Return the sign-ins at identity providers, and the task that checks them. Raises StagedoorError."""
+def _build_single_sign_on(
+    parts: ListenerParts,
+) -> tuple[ProviderSignIns, ProviderLogout, RefreshService]:
+    """Return the sign-ins and logouts at identity providers, and the task that checks the sign-ins.
+
+    Raises StagedoorError.
+    """
     context, settings = parts.context, parts.settings
     # Without a provider there is nothing to seal, so no key file is created.
     key = SealingKey(os.urandom(KEY_BYTES))
@@ -167,6 +174,7 @@ def _build_single_sign_on(parts: ListenerParts) -> tuple[ProviderSignIns, Refres
     apps = parts.flow.shells.list_targets
     return (
         ProviderSignIns(context, key, clients.signing_in, os.urandom, apps),
+        ProviderLogout(context, clients.signing_in),
         RefreshService(context, key, clients.refreshing),
     )
 

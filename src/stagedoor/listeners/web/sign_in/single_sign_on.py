@@ -22,6 +22,7 @@ from stagedoor.listeners.web.sign_in.cookies import (
 )
 from stagedoor.model.denial import Denial
 from stagedoor.oidc.request import SIGN_IN_PENDING_S
+from stagedoor.signin.provider_logout import ProviderLogout
 from stagedoor.signin.provider_sign_in import ProviderRequest, ProviderSignIns, StepUpResult
 from stagedoor.signin.site import SSO_PATH
 from stagedoor.wire.http.answer import choose_status
@@ -33,10 +34,17 @@ MAX_QUERY_CHARS = 8192
 class SingleSignOnRoutes:
     """The routes of single sign-on. Belongs to one event loop."""
 
-    def __init__(self, guard: RequestGuard, pages: Pages, sign_ins: ProviderSignIns) -> None:
+    def __init__(
+        self,
+        guard: RequestGuard,
+        pages: Pages,
+        sign_ins: ProviderSignIns,
+        logout: ProviderLogout,
+    ) -> None:
         self._guard = guard
         self._pages = pages
         self._sign_ins = sign_ins
+        self._logout = logout
         self.routes: list[BaseRoute] = [
             make_form_route(pages, SSO_PATH, self._begin),
             Route(SSO_PATH, self._finish, methods=["GET"]),
@@ -99,7 +107,7 @@ class SingleSignOnRoutes:
         if isinstance(fields, Denial):
             denial: Denial | None = fields
         else:
-            denial = await self._sign_ins.log_out(fields.get("logout_token", ""), source)
+            denial = await self._logout.log_out(fields.get("logout_token", ""), source)
         if denial is None:
             self._guard.mark_authenticated(request)
             return Response()

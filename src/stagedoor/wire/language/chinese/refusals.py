@@ -286,6 +286,8 @@ REFUSALS = {
     "you are not signed in in this browser": "你没有在此浏览器中登录",
     "your browser shows two sign-ins at once, and one may be set by another site of this domain; delete the cookies of {0} in your browser, then sign in": "你的浏览器同时出示了两个登录，其中一个可能由此域名下的其他网站设置；请在浏览器中删除 {0} 的 Cookie，然后登录",
     "{0} has not answered for {1} h, so nothing new is opened by its sign-ins, and what is open continues": "{0} 已有 {1} 小时没有应答，因此通过它的登录不能再打开新内容，已打开的会继续",
+    "the keys of {0} cannot be read now": "目前无法读取 {0} 的密钥",
+    "send the logout token again": "请重新发送登出令牌",
     "{0} does not answer, so sign-ins by it fail now; try again, or sign in with a password or a token": "{0} 没有应答，暂时无法通过它登录；请重试，或用密码或令牌登录",
     "{0} did not let you sign in": "{0} 没有允许你登录",
     "the answer of {0} was refused; the gateway's log says why (sign-in refused)": "{0} 的应答未被接受，原因见网关日志（sign-in refused）",
