@@ -5,12 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.webpass import ProviderAnswer
 from stagedoor.oidc.refresh import RETRY_S
 from stagedoor.signin import refresh
 from stagedoor.signin.provider_states import list_states
+from stagedoor.store.sign_in import provider_answers as answers
 from tests.admin.provider_services import ProviderServices, provider_services
 from tests.fixtures.people import open_session
 from tests.oidc.fake import GONE, FakeProvider, running_fake
@@ -113,7 +115,18 @@ async def test_sign_ins_that_another_key_sealed_do_not_hold_up_the_others(
         sealed = replace(answer, refresh_token=f"sealed {number}")
         open_session(services.database, carol, now, answer=sealed)
     company.refresh = GONE["invalid_grant"]
-    await services.refresh_all()
-    assert len(services.lasting()) == 8, "four of them were read"
-    await services.refresh_all(0)
-    assert len(services.lasting()) == 7
+    with capture_logs() as logged:
+        await services.refresh_all()
+        assert len(services.lasting()) == 8, "four of them were read"
+        await services.refresh_all(0)
+        assert len(services.lasting()) == 7
+    [begun] = [line for line in logged if "problem" in line]
+    assert (begun["event"], begun["problem"]) == ("identity provider problem", "sealing key")
+    for record in services.lasting():
+        with services.database.write() as transaction:
+            answers.forget(transaction, [record.sign_in.id])
+    with capture_logs() as logged:
+        await services.refresh_all(0)
+        await services.refresh_all(0)
+    [over] = logged
+    assert (over["event"], over["was"]) == ("identity provider problem is over", begun["why"])

@@ -136,11 +136,11 @@ class RefreshService:
         if is_problem:
             self._log_problem(
                 provider,
-                "sealed",
+                "sealing key",
                 "some sign-ins were sealed by another key (keys.sign_in_key_file)",
             )
         elif is_start:  # the sign-ins before another start are still unreadable
-            self._log_problem(provider, "sealed", None)
+            self._log_problem(provider, "sealing key", None)
         return readable
 
     async def _ask(self, candidate: RefreshCandidate, token: str) -> Claims | OidcError:
@@ -196,7 +196,7 @@ class RefreshService:
                 service = self._context.make_service(provider.name, "sso")
                 end_by_provider(service, candidate, why)
             case Unknown(why):
-                self._log_problem(provider, "away", why)
+                self._log_problem(provider, "unavailable", why)
                 failures = candidate.failures + 1
                 ask_at = self._context.now() + wait_s(provider.refresh_s, failures, self._dice)
                 with self._context.database.write() as transaction:
@@ -209,7 +209,7 @@ class RefreshService:
                         failed_at=self._context.now(),
                     )
             case SignInAlive(groups, warning):
-                self._log_problem(provider, "away", None)
+                self._log_problem(provider, "unavailable", None)
                 if warning is not None:  # logged once: the next user's answer may have no fault
                     self._log_problem(provider, "groups", warning)
                 self._keep_sign_in(provider, candidate, groups)
@@ -251,16 +251,24 @@ class RefreshService:
     def _log_problem(self, provider: SingleSignOnSettings, about: str, why: str | None) -> None:
         """Log a problem when it begins, changes or ends, rather than once for each sign-in.
 
-        `about` says which of the provider's problems it is; `why` is None when there is none.
+        `about` says which of the provider's problems it is: "unavailable", "sealing key" or "groups". `why`
+        is None when there is none.
         """
         before = self._problems.get((provider.name, about))
         if why == before:
             return
         self._problems[provider.name, about] = why
         if why is None:
-            _log.info("identity provider answers again", provider=provider.name, was=before)
+            _log.info(
+                "identity provider problem is over",
+                provider=provider.name,
+                problem=about,
+                was=before,
+            )
         else:
-            _log.warning("identity provider", provider=provider.name, why=why)
+            _log.warning(
+                "identity provider problem", provider=provider.name, problem=about, why=why
+            )
 
 
 def _rank(answer: object) -> int:
