@@ -150,7 +150,10 @@ def test_what_opens_the_cluster_or_the_node_comes_only_where_the_app_asks() -> N
     assert context["capabilities"] == {"add": ["NET_RAW", "CAP_CHOWN"]}
     assert context["allowPrivilegeEscalation"] is False
     said = {str(note) for note in derivation.notes}
-    for subject in ("service account shop", "capabilities SYS_ADMIN, CAP_NET_ADMIN, ALL"):
+    for subject in (
+        "service account shop",
+        "capabilities SYS_ADMIN, CAP_NET_ADMIN, ALL of the container",
+    ):
         assert any(line.startswith(f"{subject}: ") for line in said), subject
     assert sum("stagedoor.dev/privileges: " in line for line in said) == 4
 
@@ -164,7 +167,29 @@ def test_what_opens_the_cluster_or_the_node_comes_only_where_the_app_asks() -> N
     assert container(derivation)["securityContext"]["capabilities"] == {"add": added}
     assert shell["volumes"][:2] == volumes
     minded = {note.subject for note in derivation.notes if note.kind.value == "warning"}
-    assert {"service account", "capabilities", "volume node"} <= minded
+    assert {"service account", "capabilities of the container", "volume node"} <= minded
+
+
+@pytest.mark.parametrize("restart", [{}, {"restartPolicy": "Always"}])
+@pytest.mark.parametrize("place", ["containers", "initContainers"])
+def test_a_companion_gets_no_capability_without_the_privilege(
+    place: str, restart: dict[str, str]
+) -> None:
+    of = annotated("plain", sidecars="all", init_containers="all")
+    security = {"runAsUser": 0, "capabilities": {"add": ["NET_RAW", "SYS_ADMIN"]}}
+    side = {"name": "side", "image": "a:1", "securityContext": security, **restart}
+    of["spec"]["template"]["spec"].setdefault(place, []).append(side)
+
+    def read_capabilities(derivation: Derived) -> Any:
+        containers = derivation.deployment["spec"]["template"]["spec"][place]
+        (copy,) = (item for item in containers if item["name"] == "side")
+        return copy["securityContext"]["capabilities"]
+
+    assert read_capabilities(derived(of)) == {"add": ["NET_RAW"]}
+    subjects = [note.subject for note in derived(of).notes]
+    assert "capabilities SYS_ADMIN of container side" in subjects
+    of["metadata"]["annotations"]["stagedoor.dev/privileges"] = "capabilities"
+    assert read_capabilities(derived(of)) == security["capabilities"]
 
 
 def test_replicas_are_given_to_a_copy() -> None:

@@ -44,7 +44,7 @@ def derive_security(
     Adds to `notes`.
     """
     context = drop_privileges("the container", container, notes)
-    _limit_capabilities(context, settings, notes)
+    restrict_capabilities("the container", context, settings, notes)
     if settings.user is not None:
         context["runAsUser"] = settings.user
         if settings.group is not None:
@@ -83,14 +83,20 @@ def derive_security(
     return context
 
 
-def _limit_capabilities(context: dict[str, Any], settings: AppSettings, notes: list[Note]) -> None:
+def restrict_capabilities(
+    subject: str, context: dict[str, Any], settings: AppSettings, notes: list[Note]
+) -> None:
+    """Remove capabilities above the default ones from a securityContext, unless the app has the privilege.
+
+    Adds to `notes`.
+    """
     capabilities = context.get("capabilities") or {}
     above = [name for name in capabilities.get("add") or () if not _is_default(name)]
     if not above:
         return
     if CAPABILITIES in settings.privileges:
-        why = f"{', '.join(above)}, as in the app's container: they may open the node to the shell"
-        notes.append(note_warning("capabilities", why))
+        why = f"{', '.join(above)}, as in the app: they may open the node to the shell"
+        notes.append(note_warning(f"capabilities of {subject}", why))
         return
     kept = [name for name in capabilities["add"] if _is_default(name)]
     context["capabilities"] = {**capabilities, "add": kept}
@@ -100,7 +106,7 @@ def _limit_capabilities(context: dict[str, Any], settings: AppSettings, notes: l
         "more than containers have by default; the annotation "
         f"{PREFIX}privileges: {CAPABILITIES} brings them"
     )
-    notes.append(note_left_out(f"capabilities {', '.join(above)}", why))
+    notes.append(note_left_out(f"capabilities {', '.join(above)} of {subject}", why))
 
 
 def _is_default(capability: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 from stagedoor.model.cluster import Object
 from stagedoor.shells.kubernetes.derive.annotations import AppSettings
 from stagedoor.shells.kubernetes.derive.notes import Note, note_left_out
-from stagedoor.shells.kubernetes.derive.security import drop_privileges
+from stagedoor.shells.kubernetes.derive.security import drop_privileges, restrict_capabilities
 from stagedoor.shells.kubernetes.derive.unique import keep_last
 from stagedoor.shells.kubernetes.derive.values import ALL
 from stagedoor.shells.kubernetes.derive.volumes import derive_mounts
@@ -78,7 +78,7 @@ def derive_companions(
 
     def keep(containers: Iterable[Object]) -> tuple[Mapping[str, Any], ...]:
         return tuple(
-            _copy(item, digests, notes)
+            _copy(item, settings, digests, notes)
             for item in containers
             if item is not container
             and _is_kept(item, item["name"] in chosen, _kind(item, initial), notes)
@@ -126,7 +126,9 @@ def _is_kept(container: Object, chosen: bool, kind: str, notes: list[Note]) -> b
     return True
 
 
-def _copy(container: Object, digests: Mapping[str, str], notes: list[Note]) -> dict[str, Any]:
+def _copy(
+    container: Object, settings: AppSettings, digests: Mapping[str, str], notes: list[Note]
+) -> dict[str, Any]:
     copy = {field: value for field, value in container.items() if field not in _DROPPED}
     if "env" in copy:
         copy["env"] = keep_last(copy["env"] or (), notes)
@@ -134,5 +136,7 @@ def _copy(container: Object, digests: Mapping[str, str], notes: list[Note]) -> d
         copy |= {"image": digests[container["name"]], "imagePullPolicy": "IfNotPresent"}
     if container.get("securityContext"):
         subject = f"container {container['name']}"
-        copy["securityContext"] = drop_privileges(subject, container["securityContext"], notes)
+        context = drop_privileges(subject, container["securityContext"], notes)
+        restrict_capabilities(subject, context, settings, notes)
+        copy["securityContext"] = context
     return copy
