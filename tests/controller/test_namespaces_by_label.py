@@ -9,7 +9,9 @@ import pytest
 
 from stagedoor.admin.apps import Apps
 from stagedoor.api.apps import list_cluster_shells
-from stagedoor.model.cluster import Kind
+from stagedoor.controller.mirrors import ControllerMirrors, NamespaceMirrors
+from stagedoor.controller.namespace_registry import NamespaceRegistry
+from stagedoor.model.cluster import ClusterError, Kind
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.shell import Shell
 from stagedoor.model.target import Target
@@ -18,6 +20,7 @@ from stagedoor.settings.kubernetes import CONTROLLER_LEASE
 from stagedoor.shells.kubernetes.adapter import KubernetesShells
 from stagedoor.shells.kubernetes.live.leader import format_report
 from stagedoor.shells.kubernetes.live.namespace_directory import (
+    NamespaceDirectory,
     NamespaceSelector,
     choose_namespaces,
 )
@@ -198,6 +201,30 @@ async def test_a_label_that_goes_while_no_controller_works_is_seen_by_the_next_o
         assert Kind.DEPLOYMENT in left_in(it.cluster, "foreign")
         assert controller.list_unserved() == {}
         assert not [key for key in it.cluster.read if key[1] == "foreign"]
+
+
+async def test_no_recorded_namespace_is_lost_while_others_are_checked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cluster, checked = MemoryCluster(), list[str]()
+    directory = NamespaceDirectory(cluster, SELECTOR, lambda: None)
+    mirrors = ControllerMirrors(cluster, None, lambda *_: None)
+    registry = NamespaceRegistry(cluster, directory, mirrors, ())
+    monkeypatch.setattr(NamespaceMirrors, "with_shell", lambda _: {"app01"})
+
+    async def may_i(name: str, verb: str, resource: str, _: str = "") -> bool:
+        checked.append(name)
+        if len(checked) == 1:
+            registry.note_unmanaged("later")
+            raise ClusterError("no answer", status=0, reason="NoAnswer", retry=True)
+        return True
+
+    monkeypatch.setattr(cluster, "may_i", may_i)
+    registry.note_unmanaged("first")
+    assert await registry.adopt() == []
+    assert await registry.adopt() == ["(first)", "(later)"]
+    assert await registry.adopt() == []
+    assert checked == ["first", "first", "later"]
 
 
 @in_virtual_time

@@ -273,7 +273,7 @@ class Controller:
 
     def _app_changed(self, name: str, app: str, kind: Kind) -> None:
         if name not in self._registry.environments:
-            self._registry.note(name)
+            self._registry.note_unmanaged(name)
             return
         environment = self._registry.environments[name]
         namespace = self._registry.by_environment[environment]

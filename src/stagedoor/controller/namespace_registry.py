@@ -1,7 +1,6 @@
 """The namespaces that a controller manages: the served ones, and those in which shells are left."""
 
 from collections.abc import Iterable
-from contextlib import suppress
 
 from stagedoor.controller.mirrors import ControllerMirrors, NamespaceMirrors
 from stagedoor.model.cluster import ClusterError
@@ -32,7 +31,7 @@ class NamespaceRegistry:
         self._cluster = cluster
         self._directory = directory
         self._mirrors = mirrors
-        self._strangers: set[str] = set()
+        self._unmanaged: set[str] = set()
         for name in leaving:
             self._leave(NamespaceMirrors(mirrors, name, offers=False))
         self.follow()
@@ -57,9 +56,9 @@ class NamespaceRegistry:
         self._ask()
         return changed
 
-    def note(self, name: str) -> None:
+    def note_unmanaged(self, name: str) -> None:
         """Record that a namespace that is not managed has an app or an object of a shell."""
-        self._strangers.add(name)
+        self._unmanaged.add(name)
 
     async def adopt(self) -> list[str | None]:
         """Manage the remaining shells in recorded namespaces where this account may still write.
@@ -67,13 +66,17 @@ class NamespaceRegistry:
         Shells in the others may belong to another installation. Return the keys of the new views.
         """
         changed = list[str | None]()
-        for name in sorted(self._strangers - self.environments.keys()):
+        # Namespaces may be recorded while the API is asked.
+        noted, self._unmanaged = self._unmanaged, set()
+        for name in sorted(noted - self.environments.keys()):
             view = NamespaceMirrors(self._mirrors, name, offers=False)
-            with suppress(ClusterError):
-                is_ours = view.with_shell() and await may_write(self._cluster, name)
-                if is_ours and name not in self.environments:
-                    changed.append(self._leave(view))
-        self._strangers.clear()
+            try:
+                is_ours = bool(view.with_shell()) and await may_write(self._cluster, name)
+            except ClusterError:
+                self._unmanaged.add(name)  # the next call checks it again
+                continue
+            if is_ours and name not in self.environments:
+                changed.append(self._leave(view))
         self._ask()
         return changed
 
