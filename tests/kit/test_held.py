@@ -156,14 +156,30 @@ def test_what_runs_in_a_detached_terminal_has_the_grace_period_too(
     assert container.wait() == 0
 
 
-def test_a_prompt_in_a_detached_terminal_is_not_waited_for(make: Make) -> None:
+@pytest.mark.parametrize("program", ["", "tmux", "tmux mouse"])
+def test_a_prompt_in_a_detached_terminal_is_not_waited_for(make: Make, program: str) -> None:
     container = make(settings={"STAGEDOOR_GRACE_S": "600"}).start()
     with terminals(container).peer() as peer:
-        peer.hello().type(b"echo rea''dy\r")
-        peer.shows(b"ready")
+        peer.hello(program).type(b"echo rea''dy\r")
+        peer.until(lambda: b"ready" in peer.output)
         peer.detach()
-    wait_until(lambda: container.states[-1] == "stagedoor: busy sessions=0 tmux=1")
+    wait_until(lambda: container.states[-1].startswith("stagedoor: busy sessions=0 "))
     container.terminate()
+    assert container.wait() == 0
+
+
+def test_what_runs_in_a_pane_of_a_detached_terminal_has_the_grace_period_too(make: Make) -> None:
+    container = make(settings={"STAGEDOOR_GRACE_S": "600"}).start()
+    loop = b"echo rea''dy; while [ ! -e /dev/shm/go ]; do sleep 0.1; done\r"
+    with terminals(container).peer() as peer:
+        peer.hello("tmux mouse").type(loop)
+        peer.until(lambda: b"ready" in peer.output)
+        peer.detach()
+    wait_until(lambda: container.states[-1] == "stagedoor: busy sessions=0 tmux=2")
+    container.terminate()
+    wait_until(lambda: "1 terminals at work have 600 s left" in container.log)
+    assert container.exit_status() is None
+    container_shm(container, "go").touch()
     assert container.wait() == 0
 
 

@@ -64,12 +64,25 @@ static bool is_holder(const struct process *process) {
   return starts_with(process->name, "terminal: ") || starts_with(process->name, "command: ");
 }
 
-// Returns whether a command runs in a held terminal: the one that it was made for, or one that was typed to its shell. A
-// shell that waits for a line is asleep.
+// Returns whether a command runs in the terminal that `first` was started in. A shell that waits for a line is asleep.
+static bool runs_command(const struct process *first) { return first->foreground != first->group || first->state != 'S'; }
+
+// Returns whether a command runs in a pane of tmux, which the server starts. Only tmux knows which client shows the pane.
+static bool tmux_runs_command(const struct process *all, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    const struct process *server = all[i].terminal ? find(all, count, all[i].parent) : NULL;
+    if (server && starts_with(server->name, "tmux: server") && runs_command(&all[i])) return true;
+  }
+  return false;
+}
+
+// Returns whether a command runs in a held terminal: the one that it was made for, or one that was typed to its shell or in a
+// pane of its tmux.
 static bool is_working(const struct process *all, size_t count, const struct process *holder) {
   if (starts_with(holder->name, "command: ")) return true;
   for (size_t i = 0; i < count; i++)
-    if (all[i].parent == holder->pid && all[i].terminal) return all[i].foreground != all[i].group || all[i].state != 'S';
+    if (all[i].parent == holder->pid && all[i].terminal)
+      return runs_command(&all[i]) || (starts_with(all[i].name, "tmux: client") && tmux_runs_command(all, count));
   return false;
 }
 

@@ -196,7 +196,9 @@ bool terminal_is_busy(void) {
 // Sets the name by which the kit's first process recognises a holder. A terminal that runs a command counts as working
 // until it ends.
 static void set_process_name(const struct hello *hello) {
-  bool command = hello->command.length && !(hello->command.length == 4 && !memcmp(hello->command.at, "tmux", 4));
+  char *asked = copy(hello->command);
+  bool command = *asked && !tmux_is_asked(asked);
+  free(asked);
   char *name = format("%s: %s", command ? "command" : "terminal", program.name);
   prctl(PR_SET_NAME, name);
   free(name);
