@@ -27,7 +27,7 @@ from stagedoor.shells.kubernetes.derive.kit import Kit
 from stagedoor.shells.kubernetes.derive.notes import NoteKind
 from stagedoor.shells.kubernetes.live.lifecycle import IN_USE_S, RECHECK_S, RENEW_S
 from stagedoor.shells.kubernetes.live.start import LOOK_S, UNCHANGED_S
-from stagedoor.shells.kubernetes.names import IDLE_SINCE, OPT_IN, STALE
+from stagedoor.shells.kubernetes.names import CONTAINER, IDLE_SINCE, OPT_IN, STALE
 from stagedoor.wire.rfc3339 import show_time
 from tests.kube.apps import deployment
 from tests.kube.memory import MemoryCluster, Pods
@@ -243,6 +243,24 @@ async def test_the_pods_own_word_keeps_a_shell_whose_lease_nobody_renews() -> No
         assert it.pods() == [pod]
         it.says(pod, IDLE)
         assert await it.until(lambda: it.pods() == []) <= RECHECK_S + 1
+
+
+@in_virtual_time
+async def test_a_failed_pod_of_an_idle_shell_does_not_keep_it() -> None:
+    settings = AppSettings(idle_stop_s=5 * MINUTE_S)
+    async with story(settings) as it:
+        await it.enter()
+        running = it.pod()
+        pod = it.cluster.objects[Kind.POD, "apps", running]
+        ended = {"name": CONTAINER, "state": {"terminated": {}}}
+        failed = {"phase": "Failed", "reason": "Evicted", "containerStatuses": [ended]}
+        metadata = {**pod["metadata"], "name": "evicted", "uid": "evicted"}
+        it.cluster.drop((Kind.POD, "apps", running))
+        it.cluster.put({**pod, "metadata": metadata, "status": failed})
+        await asyncio.sleep(SETTLED_S)
+        it.cluster.put(pod)  # after the other, in the order in which the logs are read
+        idle_s = await it.until(lambda: running not in it.pods())
+        assert idle_s <= settings.idle_stop_s + RECHECK_S
 
 
 @in_virtual_time

@@ -272,21 +272,26 @@ class Reconciler:
     async def _read_log(self, seen: AppSnapshot) -> str:
         """Return the end of the shell's log, empty if it cannot be read.
 
-        Raises ClusterError if a later attempt may succeed.
+        Of several running pods, such as during a replacement, it is the log of the one in use. Raises
+        ClusterError if a later attempt may succeed.
         """
+        logs = []
         for pod in seen.mirrors.list_shell_pods(seen.target.app):
-            if not pod["metadata"].get("deletionTimestamp"):
-                try:
-                    return await self.cluster.read_logs(
-                        seen.mirrors.namespace,
-                        str(pod["metadata"]["name"]),
-                        CONTAINER,
-                        lines=lifecycle.LOG_LINES,
-                    )
-                except ClusterError as error:
-                    if error.retry:
-                        raise
-        return ""
+            if not lifecycle.is_running((pod,)):
+                continue
+            try:
+                log = await self.cluster.read_logs(
+                    seen.mirrors.namespace,
+                    str(pod["metadata"]["name"]),
+                    CONTAINER,
+                    lines=lifecycle.LOG_LINES,
+                )
+            except ClusterError as error:
+                if error.retry:
+                    raise
+                log = ""
+            logs.append(log)
+        return lifecycle.choose_log(logs)
 
     async def _mark(self, seen: AppSnapshot, stale: str | None, idle_since: float | None) -> None:
         """Write the marks of the shell, and report by one Event that it has become outdated."""

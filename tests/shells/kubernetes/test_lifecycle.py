@@ -28,6 +28,7 @@ from stagedoor.shells.kubernetes.live.lifecycle import (
     ScaleToZero,
     ShellStatus,
     StartShell,
+    choose_log,
     decide,
     is_running,
     read_activity,
@@ -177,6 +178,16 @@ def test_the_table(given: LifecycleState, expected: Decision) -> None:
 )
 def test_the_last_word_of_a_log_counts(log: str, expected: Activity | None) -> None:
     assert read_activity(log) == expected
+
+
+@pytest.mark.parametrize(
+    ("logs", "expected"),
+    [((), ""), ((IDLE, BUSY, TMUX), BUSY), ((IDLE, TMUX), TMUX), ((IDLE, ""), ""), ((IDLE,), IDLE)],
+)
+def test_of_several_logs_the_one_of_a_shell_in_use_counts(
+    logs: tuple[str, ...], expected: str
+) -> None:
+    assert choose_log(logs) == choose_log(reversed(logs)) == expected
 
 
 def test_a_shell_runs_while_its_container_does_as_far_as_is_known() -> None:

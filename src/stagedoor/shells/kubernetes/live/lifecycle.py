@@ -154,6 +154,18 @@ def read_activity(log: str) -> Activity | None:
     return Activity(int(last["sessions"] or 0), int(last["tmux"] or 0))
 
 
+def choose_log(logs: Iterable[str]) -> str:
+    """Return the log of the pods' that keeps the shell for longest, "" if there are none."""
+
+    def rank(log: str) -> int:
+        use = read_activity(log)
+        if use is not None and use.sessions:
+            return 2
+        return 1 if use is None or use.tmux else 0
+
+    return max(logs, key=rank, default="")
+
+
 def is_running(pods: Iterable[Object]) -> bool:
     """Return whether sshd may be running in one of a shell's pods.
 
