@@ -14,6 +14,7 @@ from stagedoor.kube import http, wire
 from stagedoor.kube.answers import NO_ANSWER, ApiRequest
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.kube.credentials import CredentialError, Header
+from stagedoor.kube.logs import LOG_LIMIT_BYTES
 from stagedoor.kube.pace import Limits, WatchLimits
 from stagedoor.kube.watch import API, WatchProblems
 from stagedoor.model.cluster import Change, ClusterError, Kind, Verb
@@ -384,6 +385,23 @@ async def test_logs_of_a_container_that_has_just_begun_anew_are_those_of_the_one
         assert await cluster.read_logs("apps", "web-1", "shell", lines=5) == "panic: no such file\n"
         assert "tailLines=5" in server.exchanges[0].path
         assert "container=shell" in server.exchanges[0].path
+        await cluster.close_connections()
+
+
+async def test_of_a_log_with_long_lines_the_end_is_kept() -> None:
+    lines = [f"{number:03}{'x' * 4000}" for number in range(50)]
+
+    async def script(to: Exchange) -> None:
+        assert "limitBytes" not in to.path, "the API would cut off the end"
+        body = "\n".join(lines) if "web-1" in to.path else "y" * 2 * LOG_LIMIT_BYTES
+        await to.answer(200, f"{body}\n".encode(), "text/plain")
+
+    async with scripted(script) as server:
+        cluster = server.cluster()
+        log = await cluster.read_logs("apps", "web-1", "shell", lines=50)
+        assert log.splitlines() == lines[-(LOG_LIMIT_BYTES // len(f"{lines[0]}\n")) :]
+        log = await cluster.read_logs("apps", "web-2", "shell", lines=50)
+        assert log == f"{'y' * (LOG_LIMIT_BYTES - 1)}\n", "a line that is too long itself"
         await cluster.close_connections()
 
 

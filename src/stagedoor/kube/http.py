@@ -37,13 +37,17 @@ _TRUST_HINT = (
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """A request. `path` includes the query; `body` is of `content_type`, or empty."""
+    """A request. `path` includes the query; `body` is of `content_type`, or empty.
+
+    Of the answer's body the last `kept_bytes` are kept; None for all.
+    """
 
     method: str
     path: str
     body: bytes = b""
     content_type: str = "application/json"
     accept: str = "application/json"
+    kept_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +99,14 @@ class Http:
     async def _exchange_on(self, wire: Wire, request: HttpRequest, header: Header) -> KubeAnswer:
         try:
             head = await wire.send(self._head(request, header), request.body)
-            body = bytearray()
+            body, size = bytearray(), 0
             while chunk := await wire.read():
                 body += chunk
-                if len(body) > BODY_LIMIT_BYTES:
+                size += len(chunk)
+                if size > BODY_LIMIT_BYTES:
                     raise NoApiAnswerError(f"the answer is larger than {BODY_LIMIT_BYTES} bytes")
+                if request.kept_bytes is not None:
+                    del body[: -request.kept_bytes]
         except BaseException:
             wire.abort()
             raise

@@ -11,11 +11,11 @@ from stagedoor.model.cluster import ClusterError, Kind
 from stagedoor.model.units import KIB
 
 LOG_LIMIT_BYTES = 64 * KIB
-"""The most bytes that are taken from the kubelet, since lines can be long."""
+"""The most bytes of a log that are kept, its end. `limitBytes` of the API would keep the beginning."""
 
 
 async def read_log(client: ApiClient, namespace: str, pod: str, container: str, lines: int) -> str:
-    """Return the last lines of a log, "" while there are none.
+    """Return the last lines of a log, LOG_LIMIT_BYTES at most, "" while there are none.
 
     Raises ClusterError, of reason NotFound if the pod does not exist.
     """
@@ -33,18 +33,21 @@ async def _read_once(
     query: dict[str, str | int | bool] = {
         "container": container,
         "tailLines": lines,
-        "limitBytes": LOG_LIMIT_BYTES,
         "previous": previous,
     }
     path = paths.with_query(paths.build_item_path(Kind.POD, namespace, pod, "log"), query)
+    request = HttpRequest("GET", path, accept="*/*", kept_bytes=LOG_LIMIT_BYTES + 1)
     try:
-        answer = await client.answer(operation, HttpRequest("GET", path, accept="*/*"))
+        body = (await client.answer(operation, request)).body
     except ClusterError as error:
         # 400: "container … is waiting to start", "previous terminated container … not found".
         if error.status == 400:
             return None
         raise
-    return answer.body[:LOG_LIMIT_BYTES].decode("utf-8", "replace")
+    if len(body) > LOG_LIMIT_BYTES:
+        # The first line has lost its beginning.
+        body = body.partition(b"\n")[2] or body[-LOG_LIMIT_BYTES:]
+    return body.decode("utf-8", "replace")
 
 
 FOLLOW_SILENCE_S = 3600.0
