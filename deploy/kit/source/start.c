@@ -6,7 +6,7 @@
 //   SERVING --sshd ended--> DRAINING, with exit 1 at the end
 //
 // The pod's preStop hook (`start stop`) sends the signal and waits for the end. The runtime's own signal comes after
-// that, so even an image whose STOPSIGNAL is SIGKILL has its grace period, and so it has if the kubelet runs the hook
+// that, so even an image whose STOPSIGNAL is SIGKILL gets its grace period. The same holds if the kubelet runs the hook
 // again.
 #include <errno.h>
 #include <fcntl.h>

@@ -228,7 +228,10 @@ class BindingController:
         self._ending.add(namespace)
 
     def _owns(self, item: Object) -> bool:
-        """Return whether an object is this installation's: all have a ConfigMap of the same name."""
+        """Return whether an object belongs to this installation.
+
+        Only the ConfigMap's name is shared with other installations, so only its owner is checked.
+        """
         owners = item["metadata"].get("ownerReferences") or ()
         return item["kind"] != Kind.CONFIG_MAP or any(
             (owner["kind"], owner["name"]) == ("ClusterRole", self._owner_name) for owner in owners

@@ -103,7 +103,10 @@ class Reconciler:
         since: float = NEVER,
         log: str | None = None,
     ) -> AppSnapshot:
-        """Read the state of one app, and the app itself if that is needed and was not read `since` then."""
+        """Read the state of one app.
+
+        The app itself is read if needed, unless it was already read after `since`.
+        """
         derived = await self.reader.derive(target, mirrors, since)
         return read_app(target, mirrors, derived, self.reader.context.defaults, log)
 

@@ -84,7 +84,7 @@ class Candidate:
     identity: str
     timing: Timing = field(default_factory=Timing)
     seizes: bool = False
-    """Whether this takes the Lease from a leader that renews it. That one still leads for
+    """Whether this takes the Lease from a leader that renews it. The old leader still leads for
     `renew_within_s`."""
     record: Record | None = None
     """The record as last read; None if the Lease does not exist or was not read yet."""
@@ -95,8 +95,8 @@ class Candidate:
     _next_at: float = float("-inf")
     _must_read: bool = True
     _overtaken: bool = False
-    """Whether another write came first since the last one here. At the second time the candidate waits, to
-    end a race of two."""
+    """Whether another client has written the Lease since this candidate's last write. The second time in a
+    row, the candidate waits, so that two candidates do not keep colliding."""
 
     def is_leader(self, now: float) -> bool:
         """Return whether this candidate leads at the instant `now`."""
@@ -193,7 +193,7 @@ def read(lease: Object) -> Record:
 
 
 def make_held_spec(
-    candidate: Candidate, over: Record | None, stamp: str, *, taking: bool
+    candidate: Candidate, previous: Record | None, stamp: str, *, taking: bool
 ) -> Object:
     """Return the `spec` of a Lease that the candidate holds. `stamp` is a MicroTime, for people."""
     spec: dict[str, object] = {
@@ -203,7 +203,7 @@ def make_held_spec(
     }
     if taking:
         spec["acquireTime"] = stamp
-        spec["leaseTransitions"] = over.transitions + 1 if over is not None else 0
+        spec["leaseTransitions"] = previous.transitions + 1 if previous is not None else 0
     return spec
 
 

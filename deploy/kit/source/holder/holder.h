@@ -188,7 +188,7 @@ void link_used(int link, size_t count);
 void dispatch_turn(int64_t now);           // between events
 void dispatch_serve(const struct pollfd *from, int64_t now);  // an entry for each link
 
-// A folder of terminals.
+// A private folder of sockets.
 struct place {
   int folder;
   const char *path;

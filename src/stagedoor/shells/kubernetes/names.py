@@ -59,7 +59,8 @@ FAILURE = PREFIX + "failure"
 """An annotation of a shell's lease, by the controller: why the shell cannot be created, in JSON."""
 
 IDLE_SINCE = PREFIX + "idle-since"
-"""An annotation of a shell's Deployment: when it was first seen idle, RFC 3339."""
+"""An annotation of a shell's Deployment: when it was first seen idle, or when it was stopped (RFC 3339).
+With no replicas, it marks a stopped shell."""
 
 KEYS_UNTIL = PREFIX + "keys-until"
 """An annotation of a shell's Deployment: when its keys end unless they are renewed, RFC 3339."""

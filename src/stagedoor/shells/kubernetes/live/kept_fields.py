@@ -1,4 +1,4 @@
-"""The fields that a gateway and a controller keep of a cluster's objects, since these are many."""
+"""The fields that a gateway and a controller keep of a cluster's objects, to save memory."""
 
 from sys import intern
 from typing import Any

@@ -154,7 +154,8 @@ class RunMirror:
 
 
 FindPlace = Callable[[str], Awaitable[RunNamespace | None]]
-"""Returns where a run is by the store, None if that has no such run. Raises OSError to be asked again."""
+"""Returns the namespace and app of a run from the store, or None if the store has no such run. Raises OSError
+if the caller should try again later."""
 _RunKey = tuple[str, str]
 """A namespace, and the id of a run whose pod is there. A user of the cluster may give a pod any id."""
 
