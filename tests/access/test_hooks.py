@@ -174,7 +174,7 @@ def test_a_message_is_signed_by_standard_webhooks(desk: Desk, server: HttpServer
 @pytest.mark.parametrize("code", ['"\\u001b]0;x\\u0007"', '["a"]', '{"a": "\\u001b"}'])
 def test_a_chat_writes_nothing_of_its_own_into_the_log(code: str) -> None:
     answer = f'{{"code": {code}}}'.encode()
-    assert read_code(answer) == "that is no number"
+    assert read_code(answer) == "that is not a number"
     assert read_code(b'{"code": 19001}') == 19001
     assert not read_code(b'{"msg": "success"}')
 

@@ -83,8 +83,8 @@ def test_of_two_namespaces_with_one_environment_neither_is_served() -> None:
 @pytest.mark.parametrize(
     ("found", "why"),
     [
-        (namespace("a", environment("ssh")), "'ssh' is no name for an environment"),
-        (namespace("a", environment("A_b")), "'A_b' is no name for an environment"),
+        (namespace("a", environment("ssh")), "'ssh' is not a name for an environment"),
+        (namespace("a", environment("A_b")), "'A_b' is not a name for an environment"),
         (namespace("a", deletionTimestamp="2026-01-01T00:00:00Z"), "it is being deleted"),
         (namespace("stagedoor"), "Stagedoor itself is in it"),
     ],

@@ -292,8 +292,10 @@ async def test_a_shell_of_an_older_version_says_so_everywhere() -> None:
         it.app("2", "shop:2")
         await it.until(lambda: it.annotation(STALE), MINUTE_S)
         at = f"{show_time(now())[:16].replace('T', ' ')} UTC"
-        notice = f"app01 moved on to shop:2 at {at}; this shell is of shop:1 and is replaced when "
-        way = "it has no open sessions; log out, and in again a minute later, for the new one"
+        notice = (
+            f"app01 changed to shop:2 at {at}; this shell still runs shop:1 and is replaced when "
+        )
+        way = "it has no open sessions; to get the new version, log out and log in again after a minute"
         assert it.shells.find_notice(APP01) == notice + way
         # The greeting names what runs, and the file that notices are read from says the rest.
         await it.until(lambda: it.config("notice"), MINUTE_S)

@@ -80,7 +80,7 @@ NOT_FOR_PEOPLE = re.compile(
     r"logout token|another version of the gateway|is not an app's name; write|is not the address of a site|"
     r"the settings do not say|rule \{0\} for machines|too many jobs log in|"
     r"issuer of this token|another process has refreshed|is the user \{1\} already|"
-    r"a \.pub file|not taken for|is not in the group|no number of bytes|16 hexadecimal|for a new screen|"
+    r"a \.pub file|not taken for|is not in the group|not a number of bytes|16 hexadecimal|for a new screen|"
     r"reconnecting \{1\} s"
 )
 """Errors of what only a command, an identity provider, a job or a script asks for, and a window's title."""

@@ -58,7 +58,7 @@ def test_one_whose_holder_was_killed_is_not_started_again(place: Place) -> None:
 def test_what_is_no_name_is_not_joined(place: Place, name: str) -> None:
     code, why = join(place, name)
     assert code == 1
-    assert "is no name" in why
+    assert "is not a name" in why
 
 
 def test_one_who_only_looks_starts_nothing_even_where_he_is_the_first(place: Place) -> None:

@@ -341,7 +341,7 @@ def test_what_is_no_name_for_a_terminal_is_refused(place: Place, name: str) -> N
     process = place.start("attach", name)
     _, stderr = process.communicate(timeout=20)
     assert process.returncode == 1
-    assert b"is no name for a terminal" in stderr
+    assert b"is not a name for a terminal" in stderr
 
 
 def test_a_folder_that_others_can_enter_is_refused(place: Place) -> None:

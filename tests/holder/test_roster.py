@@ -97,7 +97,7 @@ def test_a_lock_keeps_others_out_until_it_is_lifted(company: Company, place: Pla
     alice.send(Lock(on=True))
     bob.until(lambda: bob.ended)
     assert bob.notices[0].kind is NoticeKind.REVOKED
-    assert "alice keeps this terminal to themselves" in bob.notices[0].text
+    assert "alice has locked this terminal" in bob.notices[0].text
     wait_for_people(alice, ALICE, ("watch:ops", Mode.WATCH))
     assert alice.people[-1].locked
     for owner, mode in (

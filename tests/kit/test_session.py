@@ -90,8 +90,8 @@ def test_terminals_show_a_notice_that_changes(make: Make) -> None:
     with Terminal(container) as terminal:
         terminal.type("echo rea''dy")
         terminal.expect("ready")
-        notice.write_text("app01 moved on to shop:2\x1b[2J\n")
-        terminal.expect("stagedoor: app01 moved on to shop:2[2J.")
+        notice.write_text("app01 changed to shop:2\x1b[2J\n")
+        terminal.expect("stagedoor: app01 changed to shop:2[2J.")
         # A later login has it in the greeting, and no terminal shows it twice.
         notice.unlink()
         terminal.type("sleep 3; echo do''ne")

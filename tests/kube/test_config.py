@@ -162,7 +162,7 @@ def test_the_cluster_s_own_ca_is_trusted_as_it_is_and_no_other(tmp_path: Path, p
         (None, None, {"current-context": "x"}, "no context 'x'; it has: bare, here, lost"),
         (None, None, {"current-context": "lost"}, "has no cluster 'gone'; it has: c"),
         (None, None, {"users": None}, "has no user 'u'; it has: none"),
-        (None, None, {"clusters": [{"name": "c"}]}, "is no kubeconfig: Object missing required"),
+        (None, None, {"clusters": [{"name": "c"}]}, "is not a kubeconfig: Object missing required"),
         (None, {"server": "api.test:6443"}, {}, "is no URL of an API"),
         (None, {"server": "https://a:b@api.test"}, {}, "more in its URL than host, port and path"),
         (None, {"server": "https://api.test:99999"}, {}, "is no URL"),
@@ -173,7 +173,7 @@ def test_the_cluster_s_own_ca_is_trusted_as_it_is_and_no_other(tmp_path: Path, p
         (None, {"certificate-authority-data": "QUJD"}, {}, "is not in PEM"),
         ({"auth-provider": {"name": "gcp"}}, None, {}, "auth-provider in"),
         ({"tokenFile": "/none/token"}, None, {}, "cannot read the token in /none/token"),
-        ({"token": "two words"}, None, {}, "is no bearer token"),
+        ({"token": "two words"}, None, {}, "is not a bearer token"),
         ({"exec": {"command": "x"}}, None, {}, "it must be client.authentication.k8s.io/v1"),
         (
             {
@@ -370,10 +370,10 @@ async def test_it_may_bring_a_certificate(tmp_path: Path, pem: Path) -> None:
         ("print('{}')", "not an ExecCredential of"),
         (SAY + "say()", "neither a token nor a certificate"),
         (SAY + "say(clientCertificateData='x')", "neither a token nor a certificate"),
-        (SAY + "say(token='a b')", "is no bearer token"),
-        (SAY + "say(token='a', expirationTimestamp='soon')", "which is no time"),
+        (SAY + "say(token='a b')", "is not a bearer token"),
+        (SAY + "say(token='a', expirationTimestamp='soon')", "which is not a time"),
         # Whose time it is does not stand in it: it was read as this machine's.
-        (SAY + "say(token='a', expirationTimestamp='2099-01-01T00:00:00')", "which is no time"),
+        (SAY + "say(token='a', expirationTimestamp='2099-01-01T00:00:00')", "which is not a time"),
         (
             "print('" + SECRET + "'); sys.exit('please log in:\\n  cloud login')",
             "please log in: cloud",

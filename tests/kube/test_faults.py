@@ -107,8 +107,8 @@ async def nothing(to: Exchange) -> None:
         (cut_head, None, "broke off its answer"),
         (cut_body, None, "broke off its answer"),
         (cut_chunk, None, "broke off its answer"),
-        (wrong_json, None, "it is no JSON of Kubernetes"),
-        (not_an_object, None, "it is no JSON of Kubernetes"),
+        (wrong_json, None, "the body is not valid Kubernetes JSON"),
+        (not_an_object, None, "the body is not valid Kubernetes JSON"),
         (endless_head, None, "does not speak HTTP"),
         (nothing, None, "closed the connection before it answered"),
     ],
@@ -364,7 +364,7 @@ async def test_what_is_in_a_list_and_is_no_object_is_an_error() -> None:
     async with scripted(script) as server:
         cluster = server.cluster()
         for _ in range(4):
-            with pytest.raises(ClusterError, match="something that is no object"):
+            with pytest.raises(ClusterError, match="something that is not an object"):
                 await cluster.list(Kind.POD, "apps")
         assert await cluster.list(Kind.POD, "apps") == []
         await cluster.close_connections()
@@ -540,11 +540,11 @@ async def other_error(to: Exchange) -> None:
 @pytest.mark.parametrize(
     ("fault", "says"),
     [
-        (line_of_garbage, "no event"),
-        (event_of_nothing, "no event"),
-        (event_of_a_list, "no event"),
-        (event_of_no_name, "no event"),
-        (event_of_no_kind, "no event"),
+        (line_of_garbage, "not an event"),
+        (event_of_nothing, "not an event"),
+        (event_of_a_list, "not an event"),
+        (event_of_no_name, "not an event"),
+        (event_of_no_kind, "not an event"),
         (other_error, "etcd is ill"),
     ],
 )

@@ -75,7 +75,7 @@ def test_a_rollout_of_the_app_never_restarts_a_live_shell_and_reaches_the_next(
         # The kubelet brings the notice for those inside, and the greeting, within seconds.
         notice = "cat /etc/stagedoor/shell/notice 2>&1 | tail -n 1"
         explanation = (
-            "; this shell is as it was before and is replaced when it has no open sessions;"
+            "; this shell still has the old version and is replaced when it has no open sessions;"
         )
         until(lambda: explanation in session.run(notice), "those inside are told", 20)
         assert "app01 has changed at 20" in session.run("grep changed /etc/stagedoor/shell/motd")

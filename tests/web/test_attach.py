@@ -224,7 +224,7 @@ def test_who_may_not_enter_is_told_so_on_stderr(port: int, tmp_path: Path) -> No
     [
         (["--url", "shell.example.com"], b"write https://shell.example.com"),
         (["--url", "http://127.0.0.1:1"], b"127.0.0.1:1"),
-        (["--name", "NO"], b"is no name for a terminal"),
+        (["--name", "NO"], b"is not a name for a terminal"),
         (["--watch", "--take-over"], b"give only one of --watch"),
         (["--record", "/dev/full"], b"/dev/full cannot be written: No space left on device"),
         (["--record", "/"], b"/ cannot be written: Is a directory"),

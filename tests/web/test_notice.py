@@ -5,8 +5,8 @@ from pathlib import Path
 from stagedoor.listeners.web.pages import markup
 from stagedoor.listeners.web.pages.assets import Assets
 
-NOTICE = "app01 moved on to shop:2; <b>this</b> shell is of shop:1"
-SHOWN = "app01 moved on to shop:2; &lt;b&gt;this&lt;/b&gt; shell is of shop:1"
+NOTICE = "app01 changed to shop:2; <b>this</b> shell still runs shop:1"
+SHOWN = "app01 changed to shop:2; &lt;b&gt;this&lt;/b&gt; shell still runs shop:1"
 
 
 def place(tmp_path: Path) -> markup.PagePath:

@@ -247,7 +247,7 @@ def test_what_is_no_name_of_a_terminal_is_told_as_such(port: int, name: str) -> 
     client = WebTerminal(port).hello(ticket(port), terminal=name)
     assert client.welcome is None
     assert client.notices[-1].kind is NoticeKind.DENIED
-    assert "is no name for a terminal" in client.notices[-1].text
+    assert "is not a name for a terminal" in client.notices[-1].text
     client.close()
 
 

@@ -91,7 +91,7 @@ def test_public_keys_as_text_are_a_list_too(ca: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        (b"ssh-ed25519 damaged\n", "line 1 is no public key"),
+        (b"ssh-ed25519 damaged\n", "line 1 is not a public key"),
         (b"\xff\xfe", "neither"),
         (b"SSHKRL\n\0", "too early"),
         (b"SSHKRL\n\0\0\0\0\x02" + bytes(40), "version 1"),

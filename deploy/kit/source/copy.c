@@ -107,7 +107,7 @@ int copy_main(int argc, char **argv) {
   if (waits) return wait_for(target);
   fill(target);
   if (!stay) return 0;
-  puts("stagedoor: the kit is there");
+  puts("stagedoor: the kit has been copied");
   fflush(stdout);
   sigset_t ends;
   sigemptyset(&ends);

@@ -150,7 +150,7 @@ def _extract(tar: tarfile.TarFile, settings: Settings, *, force: bool) -> None:
             ) as folder:
                 _write(tar, member, Path(parts[1]), folder)
         else:
-            raise ValueError(f"{name!r} is no file")
+            raise ValueError(f"{name!r} is not a file")
 
 
 def _restore_store(
@@ -190,7 +190,7 @@ def _write(
     """Write a new file at `target`, which is relative to the descriptor `folder` if there is one."""
     content = tar.extractfile(member)
     if content is None:
-        raise ValueError(f"{member.name!r} is no file")
+        raise ValueError(f"{member.name!r} is not a file")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(target, flags, 0o600, dir_fd=folder)
     with os.fdopen(fd, "wb") as file:

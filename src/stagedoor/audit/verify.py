@@ -194,7 +194,7 @@ class _Verification:
     def _confirm(self, line: _Line) -> None:
         link, key = _signed(line, self._check)
         if link is None:
-            raise line.fault(f"seq {line.seq} is no checkpoint as the gateway writes it")
+            raise line.fault(f"seq {line.seq} is not a checkpoint as the gateway writes it")
         if key is None:
             raise line.fault(f"the signature of the checkpoint seq {line.seq} is wrong")
         if self._trusted is not None and key not in self._trusted:

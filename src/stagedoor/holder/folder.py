@@ -64,7 +64,7 @@ def check_name(name: str) -> None:
     """Check that `name` is valid for a terminal. Raises FolderError."""
     if not _NAME.match(name):
         raise FolderError(
-            f"{name!r} is no name for a terminal: use lower-case letters, digits, - and _, "
+            f"{name!r} is not a name for a terminal: use lower-case letters, digits, - and _, "
             f"{MAX_NAME} characters at most"
         )
 

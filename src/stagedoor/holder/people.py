@@ -159,7 +159,7 @@ def read_owner_name(owner: str) -> str:
 
 def _describe_lock(owner: str) -> str:
     return (
-        f"{read_owner_name(owner)} keeps this terminal to themselves now; ask them to unlock it, or open "
+        f"{read_owner_name(owner)} has locked this terminal; ask them to unlock it, or open "
         "another terminal by a name"
     )
 

@@ -283,7 +283,7 @@ class TerminalState:
         if at > attachment.received_to:
             return self._expel(
                 attachment,
-                f"input from {at} on came before that from {attachment.received_to} on",
+                f"input at offset {at} arrived, but {attachment.received_to} was expected",
                 now,
             )
         fresh = data[attachment.received_to - at :]

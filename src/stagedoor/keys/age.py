@@ -79,7 +79,7 @@ def _recipient(text: str) -> Recipient:
         return pyrage.ssh.Recipient.from_str(" ".join(words[:2]))
     except pyrage.RecipientError:
         raise StagedoorError(
-            f"{text!r} is no age recipient: write an age1… key (age-keygen prints it) or an "
+            f"{text!r} is not an age recipient: write an age1… key (age-keygen prints it) or an "
             "OpenSSH public key of type ssh-ed25519 or ssh-rsa"
         ) from None
 
@@ -102,7 +102,7 @@ def _identities(file: Path) -> Iterator[Identity]:
     except (pyrage.IdentityError, UnicodeDecodeError):
         # Not the library's message, which could contain a part of the key.
         raise StagedoorError(
-            f"{file} is no identity file: it holds what age-keygen wrote, or an OpenSSH private "
+            f"{file} is not an identity file: it holds what age-keygen wrote, or an OpenSSH private "
             "key without a passphrase"
         ) from None
 
@@ -115,16 +115,16 @@ def _armours(pieces: Iterable[bytes]) -> Iterator[bytes]:
     for piece in pieces:
         *lines, rest = (rest + piece).split(b"\n")
         if len(rest) > _LINE_LIMIT:
-            raise StagedoorError("this is no sealed recording")
+            raise StagedoorError("this is not a sealed recording")
         for line in lines:
             if not armour and line != _BEGIN:
                 if line.strip():
-                    raise StagedoorError("this is no sealed recording, or it was changed")
+                    raise StagedoorError("this is not a sealed recording, or it was changed")
                 continue
             armour.append(line)
             size += len(line) + 1
             if size > _PIECE_LIMIT:
-                raise StagedoorError("this is no sealed recording: a piece never ends")
+                raise StagedoorError("this is not a sealed recording: a piece never ends")
             if line == _END:
                 yield b"\n".join(armour) + b"\n"
                 armour, size = [], 0

@@ -125,4 +125,6 @@ def decode_answer(operation: ApiRequest, answer: KubeAnswer, as_type: type[T]) -
     try:
         return msgspec.json.decode(answer.body, type=as_type)
     except msgspec.DecodeError as error:
-        raise answers.report_no_answer(operation, f"it is no JSON of Kubernetes: {error}") from None
+        raise answers.report_no_answer(
+            operation, f"the body is not valid Kubernetes JSON: {error}"
+        ) from None

@@ -102,7 +102,7 @@ def make_bearer(token: str, what: str) -> Header:
     Raises CredentialError if the token cannot be part of a header; the message calls it `what`.
     """
     if not token.isascii() or not token.isprintable() or " " in token:
-        raise CredentialError(f"{what} is no bearer token: it holds spaces or unprintable bytes")
+        raise CredentialError(f"{what} is not a bearer token: it holds spaces or unprintable bytes")
     return Header(f"Bearer {token}")
 
 

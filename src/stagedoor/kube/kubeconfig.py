@@ -160,9 +160,9 @@ def parse(path: Path, content: bytes) -> Config:
         ) from None
     except msgspec.ValidationError as error:
         # The error names types and places, never values.
-        raise SettingsError(f"{path} is no kubeconfig: {error}") from None
+        raise SettingsError(f"{path} is not a kubeconfig: {error}") from None
     except (msgspec.DecodeError, ValueError, RecursionError):
-        raise SettingsError(f"{path} is no kubeconfig: it is not YAML") from None
+        raise SettingsError(f"{path} is not a kubeconfig: it is not YAML") from None
 
 
 def _read(path: Path) -> bytes:
@@ -172,7 +172,7 @@ def _read(path: Path) -> bytes:
     except OSError as error:
         raise SettingsError(f"cannot read the kubeconfig {path}: {error.strerror}") from None
     if len(content) > SIZE_LIMIT:
-        raise SettingsError(f"{path} is no kubeconfig: it is larger than 4 MiB")
+        raise SettingsError(f"{path} is not a kubeconfig: it is larger than 4 MiB")
     return content
 
 

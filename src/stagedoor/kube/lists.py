@@ -126,6 +126,8 @@ def read_object(operation: ApiRequest, raw: msgspec.Raw) -> dict[str, Any]:
         item: dict[str, Any] = msgspec.json.decode(raw, type=dict[str, Any])
         item["metadata"]["name"]
     except (msgspec.DecodeError, KeyError, TypeError):
-        raise answers.report_no_answer(operation, "it has something that is no object") from None
+        raise answers.report_no_answer(
+            operation, "it has something that is not an object"
+        ) from None
     item["metadata"].pop("managedFields", None)
     return item

@@ -215,7 +215,7 @@ async def _output(program: Program) -> bytes:
         transport.close()
     if len(run.output) > OUTPUT_LIMIT:
         raise CredentialError(
-            f"{program.command} printed more than {OUTPUT_LIMIT} bytes, which is no credential"
+            f"{program.command} printed more than {OUTPUT_LIMIT} bytes, which is not a credential"
         )
     if status := transport.get_returncode():
         says = fold(run.errors.decode("utf-8", "replace"))[-_SAYS_LIMIT:]
@@ -231,6 +231,6 @@ def _instant(program: Program, text: str) -> float:
     at = parse_time(text)
     if at is None:
         raise CredentialError(
-            f"{program.command} says that its credential ends at {text[:40]!r}, which is no time"
+            f"{program.command} says that its credential ends at {text[:40]!r}, which is not a time"
         )
     return at

@@ -169,7 +169,9 @@ class ResourceWatch:
             if verb is not None:
                 item["metadata"]["name"]
         except (msgspec.DecodeError, KeyError, TypeError):
-            what = "a line that is no event: something on the way to the API changes what it says"
+            what = (
+                "a line that is not an event: something on the way to the API changes what it says"
+            )
             raise self._unreadable(what) from None
         self._version = version
         if verb is None:

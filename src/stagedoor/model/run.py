@@ -224,7 +224,7 @@ def check_order(order: RunOrder) -> str | None:
             "begins with a letter or digit"
         )
     if order.size is not None and not is_lock(order.size):
-        return "that is no name of a size; an administrator knows those of the installation"
+        return "that is not the name of a size; an administrator knows those of the installation"
     return None
 
 

@@ -194,7 +194,7 @@ def _why(error: OSError | UnicodeError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message}"
     if isinstance(error, UnicodeError):
-        return "that is no name of a machine"
+        return "that is not the name of a machine"
     if isinstance(error, ssl.SSLError) and error.reason:
         return f"no TLS: {error.reason.lower().replace('_', ' ')}"
     if error.errno is not None and error.errno > 0:

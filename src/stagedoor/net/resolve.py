@@ -35,7 +35,7 @@ class Resolver:
             async with asyncio.timeout(TIMEOUT_S):
                 addresses = await loop.run_in_executor(self._pool, _look_up, host)
         except ValueError:  # invalid IDNA, or a NUL
-            raise OSError(f"{host!r} is no host name") from None
+            raise OSError(f"{host!r} is not a host name") from None
         return _distinct(addresses)
 
     def stop_threads(self) -> None:
@@ -52,7 +52,7 @@ def find_addresses(host: str, choose: Choose) -> Sequence[Address]:
         literal = _literal(host)
         addresses = _distinct(_look_up(host)) if literal is None else (literal,)
     except ValueError:  # invalid IDNA, or a NUL
-        raise OSError(f"{host!r} is no host name") from None
+        raise OSError(f"{host!r} is not a host name") from None
     if not (chosen := choose(addresses)):
         refused = ", ".join(map(str, addresses))
         raise OSError(f"its address {refused} is not public, and in none of the named networks")

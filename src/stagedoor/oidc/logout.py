@@ -81,7 +81,7 @@ def verify_logout(token: str, keys: KeySet, *, issuer: str, client_id: str, now:
     subject, session_id = get_text(claims, "sub"), get_text(claims, "sid")
     for name, value in (("sub", subject), ("sid", session_id)):
         if name in claims and value is None:
-            raise OidcError(f"{_NAME}'s {name} is no name")
+            raise OidcError(f"{_NAME}'s {name} is not a name")
     if subject is None and session_id is None:
         raise OidcError(f"{_NAME} names neither a session nor a person (sid, sub)")
     digest = hashlib.sha256(f"{issuer}\n{id_}".encode(errors="surrogatepass")).digest()

@@ -67,7 +67,9 @@ def map_groups(
         return (frozenset() if rules.missing_is_none else None), ()
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise OidcError(f"claim {rules.groups_claim!r} is no list of names; see sso.groups_claim")
+        raise OidcError(
+            f"claim {rules.groups_claim!r} is not a list of names; see sso.groups_claim"
+        )
     if len(names) > MAX_GROUPS:
         raise OidcError(
             f"claim {rules.groups_claim!r} has {len(names)} groups, more than {MAX_GROUPS}; have the "

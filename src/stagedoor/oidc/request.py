@@ -261,7 +261,7 @@ def _token(fields: dict[str, object], name: str) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or not value.isascii() or len(value) > TOKEN_LIMIT_CHARS:
-        raise OidcError(f"the token endpoint's {name} is no token")
+        raise OidcError(f"the token endpoint's {name} is not a token")
     return value
 
 

@@ -73,7 +73,7 @@ def _parse_v1(received: bytes) -> ProxyHeader | Denial | None:
         return _refuse("an address in it has a zone")
     port = _v1_port(source_port)
     if port is None or _v1_port(destination_port) is None:
-        return _refuse("a port in it is no number from 0 to 65535")
+        return _refuse("a port in it is not a number from 0 to 65535")
     return ProxyHeader(Source.of(announced, port), consumed)
 
 

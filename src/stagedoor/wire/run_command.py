@@ -181,7 +181,7 @@ class _WordParser:
         name = self.take_name("a run, as `run list` shows it")
         self.check_empty()
         if not is_run_id(name):
-            raise RunCommandError(f"{_shown(name)} is no id of a run; `run list` shows them")
+            raise RunCommandError(f"{_shown(name)} is not the id of a run; `run list` shows them")
         return name
 
     def take_rest(self) -> str | None:
@@ -215,7 +215,7 @@ def _target(name: str) -> Target:
 
 def _number(text: str) -> int:
     if not re.fullmatch(r"\d{1,18}", text, re.ASCII):
-        raise RunCommandError(f"{_shown(text)} is no number of bytes")
+        raise RunCommandError(f"{_shown(text)} is not a number of bytes")
     return int(text)
 
 

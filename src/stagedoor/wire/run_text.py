@@ -62,14 +62,14 @@ def parse_run(value: object) -> Run:
 def _text(fields: Mapping[str, object], name: str) -> str:
     text = fields.get(name)
     if not isinstance(text, str):
-        raise ValueError(f"{name} of a run is no text")
+        raise ValueError(f"{name} of a run is not a string")
     return text
 
 
 def _number(fields: Mapping[str, object], name: str) -> float:
     number = fields.get(name)
     if isinstance(number, bool) or not isinstance(number, int | float) or not isfinite(number):
-        raise ValueError(f"{name} of a run is no number")
+        raise ValueError(f"{name} of a run is not a number")
     return number
 
 

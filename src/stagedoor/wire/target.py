@@ -150,11 +150,11 @@ def _malformed(host: str, port: str | int | None) -> str | None:
             f"{quote_name(host)} is a URL; ask for a name and a port, such as app01.ssh:{SSH_PORT}"
         )
     if host == "*":
-        return f"'*' is no name; ask for a name and a port, such as app01.ssh:{SSH_PORT}"
+        return f"'*' is not a name; ask for a name and a port, such as app01.ssh:{SSH_PORT}"
     if port is not None and (isinstance(port, bool) or not _DIGITS.fullmatch(str(port))):
         if port == "":
             return f"{quote_name(host)}: the port is missing; ask for port {SSH_PORT}"
-        return f"{quote_name(host)}: the port is no number; ask for port {SSH_PORT}"
+        return f"{quote_name(host)}: the port is not a number; ask for port {SSH_PORT}"
     return None
 
 

@@ -310,7 +310,7 @@ def test_what_speaks_of_a_container_that_is_left_out_is_left_out() -> None:
     pod["containers"][0]["env"] = [{"name": "SIDE", "valueFrom": limits}]
     shell = derived(of)
     assert "env" not in container(shell)
-    assert "variable SIDE: it speaks of container side, which is left out" in map(str, shell.notes)
+    assert "variable SIDE: it refers to container side, which is left out" in map(str, shell.notes)
     of["metadata"]["annotations"]["stagedoor.dev/sidecars"] = "side"
     assert container(derived(of))["env"] == [{"name": "SIDE", "valueFrom": limits}]
 

@@ -78,7 +78,7 @@ def event(reason: str, note: str, *, first: str = "2026-11-26T09:30:59Z", **more
 @pytest.mark.parametrize(
     ("case", "step", "message"),
     [
-        ("badname", PULLING, '"UPPER/nope:1" is no image name'),
+        ("badname", PULLING, '"UPPER/nope:1" is not an image name'),
         (
             "noimage",
             PULLING,
@@ -118,17 +118,17 @@ def event(reason: str, note: str, *, first: str = "2026-11-26T09:30:59Z", **more
             "Container \"shell\" failed - error: command '/bin/busybox false' exited with 1: , "
             'message: ""',
         ),
-        ("nosecret", STARTING, 'container shell cannot be made: secret "nope" not found'),
+        ("nosecret", STARTING, 'container shell cannot be created: secret "nope" not found'),
         (
             "nokey",
             STARTING,
-            "container shell cannot be made: couldn't find key nope in ConfigMap "
+            "container shell cannot be created: couldn't find key nope in ConfigMap "
             "apps/kube-root-ca.crt",
         ),
         (
             "root",
             STARTING,
-            "container shell cannot be made: container has runAsNonRoot and image will run as root",
+            "container shell cannot be created: container has runAsNonRoot and image will run as root",
         ),
         (
             "novol",
@@ -211,7 +211,7 @@ def test_a_failed_start_is_told_by_its_cause(case: str, step: str, message: str)
 
 def test_a_start_goes_by_its_steps() -> None:
     assert judge(observed("ok")) == ProgressStep(SSHD)
-    assert judge(observed("initslow")) == ProgressStep(STARTING, "the kit is copied")
+    assert judge(observed("initslow")) == ProgressStep(STARTING, "copying the kit")
     assert diagnose(None, (), (), (), NOW) == ProgressStep(WAITING)
     assert diagnose({**SHELL, "spec": {"replicas": 0}}, (), (), (), NOW) == ProgressStep(WAITING)
     assert diagnose(SHELL, (), (), (), NOW) == ProgressStep(CREATING)
@@ -361,7 +361,9 @@ def test_a_node_that_is_being_added_is_waited_for_ten_minutes(reason: str) -> No
     assert isinstance(unplaced(added, at_s=607), ProgressStep)
     given_up = unplaced(added, at_s=608)
     assert isinstance(given_up, Cause)
-    assert given_up.message.endswith("; one was to be added 10 minutes ago")
+    assert given_up.message.endswith(
+        "; the cluster began to add a node 10 minutes ago, and it has not joined"
+    )
 
 
 def test_an_autoscaler_that_adds_no_node_says_why() -> None:
@@ -371,7 +373,7 @@ def test_an_autoscaler_that_adds_no_node_says_why() -> None:
     assert isinstance(unplaced(refused, at_s=14), ProgressStep)
     cause = unplaced(refused, at_s=15)
     assert isinstance(cause, Cause)
-    assert "none is added: pod didn't trigger scale-up: 1 max node group size" in cause.message
+    assert "the autoscaler adds none: pod didn't trigger scale-up: 1 max node group size" in cause.message
 
 
 def test_a_pod_that_has_just_got_its_node_is_not_late_for_what_came_before() -> None:
@@ -416,7 +418,7 @@ def test_volumes_that_were_mounted_at_last_are_no_longer_spoken_of() -> None:
         "uid": seen["pods"][0]["metadata"]["uid"],
     }
     seen["events"].append(late)
-    assert judge(seen) == ProgressStep(STARTING, "the kit is copied")
+    assert judge(seen) == ProgressStep(STARTING, "copying the kit")
 
     # The kit is there, and the image of the shell is pulled.
     status = seen["pods"][0]["status"]

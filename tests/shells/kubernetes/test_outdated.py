@@ -7,7 +7,7 @@ import pytest
 from stagedoor.shells.kubernetes.live.outdated import describe_outdated, read_outdated
 from stagedoor.shells.kubernetes.names import ASKED_IMAGE, MOVED_ON, STALE, STALE_SINCE, TEMPLATE
 
-MOVED = "app01 moved on to shop:2 at 2026-11-27 17:36 UTC; this shell is of shop:1"
+MOVED = "app01 changed to shop:2 at 2026-11-27 17:36 UTC; this shell still runs shop:1"
 
 
 def shell(replicas: int = 1, **annotations: str) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def test_a_change_of_settings_alone_names_no_image() -> None:
     reason = read_outdated(shell(**{MOVED_ON: "shop:1"}))
     assert reason is not None
     assert describe_outdated("app01", reason) == (
-        "app01 has changed at 2026-11-27 17:36 UTC; this shell is as it was before and is "
+        "app01 has changed at 2026-11-27 17:36 UTC; this shell still has the old version and is "
         "replaced when it has no open sessions"
     )
 
@@ -61,7 +61,7 @@ def test_marks_of_an_older_controller_and_odd_ones_are_no_fault() -> None:
     reason = read_outdated(shell(**{MOVED_ON: "", ASKED_IMAGE: "", STALE_SINCE: "soon"}))
     assert reason is not None
     assert describe_outdated("app01", reason) == (
-        "app01 has changed; this shell is as it was before and is replaced when it has no open sessions"
+        "app01 has changed; this shell still has the old version and is replaced when it has no open sessions"
     )
 
 

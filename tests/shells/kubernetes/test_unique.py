@@ -105,5 +105,5 @@ def test_an_entry_that_speaks_of_an_earlier_one_that_is_no_value_is_told() -> No
         {"name": "URL", "value": "none"},
     ]
     said = [str(note) for note in derived(given_app).notes]
-    assert "variable COPY: it speaks of an earlier URL, which is not a plain value" in said
+    assert "variable COPY: it refers to an earlier URL, which is not a plain value" in said
     assert "variable URL: the app has it more than once; the last counts" in said

@@ -72,7 +72,7 @@ function parseJson(line: Uint8Array): unknown {
 /** Parse the header. Throws CastError. */
 export function parseHeader(line: Uint8Array): Header {
   const fields = parseJson(line);
-  if (typeof fields !== "object" || fields === null) throw new CastError("the header is no object");
+  if (typeof fields !== "object" || fields === null) throw new CastError("the header is not an object");
   const { version, width, height, title } = fields as Record<string, unknown>;
   if (version !== 2) throw new CastError(`asciicast version ${String(version)}, not 2`);
   return { width: parseSide(width), height: parseSide(height), title: typeof title === "string" ? title : "" };

@@ -163,7 +163,7 @@ function read(fields: Reader, type: number): HolderFrame {
   switch (type) {
     case TYPE.welcome: {
       const [outAt, inAt, window, mode] = [fields.offset(), fields.offset(), fields.u32(), fields.byte()];
-      if (!(mode in Mode)) throw new FrameError(`${mode} is no mode`);
+      if (!(mode in Mode)) throw new FrameError(`${mode} is not a mode`);
       return { kind: "welcome", outAt, inAt, window, mode, features: fields.u32(), attachment: fields.text() };
     }
     case TYPE.out:
@@ -185,7 +185,7 @@ function read(fields: Reader, type: number): HolderFrame {
       return { kind: "sized", size: fields.size() };
     case TYPE.notice: {
       const notice = fields.byte();
-      if (!(notice in NoticeKind)) throw new FrameError(`${notice} is no notice kind`);
+      if (!(notice in NoticeKind)) throw new FrameError(`${notice} is not a notice kind`);
       return { kind: "notice", notice, text: fields.text() };
     }
     case TYPE.people: {
@@ -199,8 +199,8 @@ function read(fields: Reader, type: number): HolderFrame {
 
 function readPerson(fields: Reader): Person {
   const [number, mode, level, typed, forS] = [fields.offset(), fields.byte(), fields.byte(), fields.flag(), fields.u32()];
-  if (!(mode in Mode)) throw new FrameError(`${mode} is no mode`);
-  if (!(level in IdentityLevel)) throw new FrameError(`${level} is no identity level`);
+  if (!(mode in Mode)) throw new FrameError(`${mode} is not a mode`);
+  if (!(level in IdentityLevel)) throw new FrameError(`${level} is not an identity level`);
   return { number, mode, level, typed, forS, name: fields.text() };
 }
 
@@ -222,7 +222,7 @@ class Writer {
   }
 
   offset(value: number): void {
-    if (!Number.isSafeInteger(value) || value < 0) throw new FrameError(`${value} is no offset`);
+    if (!Number.isSafeInteger(value) || value < 0) throw new FrameError(`${value} is not an offset`);
     const part = new DataView(new ArrayBuffer(8));
     part.setBigUint64(0, BigInt(value));
     this.parts.push(new Uint8Array(part.buffer));
@@ -232,7 +232,7 @@ class Writer {
     checkSize(size);
     const part = new DataView(new ArrayBuffer(8));
     [size.columns, size.rows, size.xPixels, size.yPixels].forEach((value, at) => {
-      if (!Number.isInteger(value) || value < 0 || value > 0xffff) throw new FrameError(`${value} is no u16`);
+      if (!Number.isInteger(value) || value < 0 || value > 0xffff) throw new FrameError(`${value} is not a u16`);
       part.setUint16(at * 2, value);
     });
     this.parts.push(new Uint8Array(part.buffer));

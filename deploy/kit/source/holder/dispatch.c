@@ -76,7 +76,7 @@ static void handle_frames(int number, int64_t now) {
     const uint8_t *at = come.at;
     size_t length = read_number(at, 4);
     if (!length || length > MAX_FRAME) {
-      refuse(number, FAULT, "a frame of a length that is not possible", now);
+      refuse(number, FAULT, "a frame with an invalid length", now);
       return;
     }
     if (come.length - 4 < length) return;

@@ -72,7 +72,7 @@ static const char *line_about(const struct owner *owner, const char *what) {
 }
 
 static const char *kept(const struct owner *owner) {
-  return line_about(owner, "keeps this terminal to themselves now; ask them to unlock it, or open another terminal by a name");
+  return line_about(owner, "has locked this terminal; ask them to unlock it, or open another terminal by a name");
 }
 
 static void send_away(int link, const char *text, int64_t now) {

@@ -58,7 +58,7 @@ void place_check_name(const char *name) {
   size_t length = strlen(name);
   bool is = length && length <= MAX_NAME && strspn(name, MIDDLE) == length && !strchr("_-", name[0]) &&
             !strchr("_-", name[length - 1]);
-  if (!is) die("that is no name for a terminal: use lower-case letters, digits, - and _, %d characters at most", MAX_NAME);
+  if (!is) die("that is not a name for a terminal: use lower-case letters, digits, - and _, %d characters at most", MAX_NAME);
 }
 
 // Returns the name of a terminal's file in the folder; free() it.

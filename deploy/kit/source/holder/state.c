@@ -273,7 +273,7 @@ static struct attachment *new_attachment(void) {
     if (each->used && each->link < 0 && (!oldest || goes_first(each, oldest))) oldest = each;
   }
   if (count >= REMEMBERED && oldest) fresh = oldest;
-  if (!fresh) die("more have come than can be: a fault of the holder");
+  if (!fresh) die("no free attachment: a bug in the holder");
   uint8_t chance[NAME / 2];
   if (getrandom(chance, sizeof chance, 0) != sizeof chance) die("no random bytes: %s", strerror(errno));
   *fresh = (struct attachment){.used = true, .number = ++last_number};
@@ -356,7 +356,7 @@ void state_drop_taken(size_t count) {
 static void take_input(struct attachment *each, const struct frame *frame, int64_t now) {
   char why[96];
   if (frame->at > each->in_at) {
-    snprintf(why, sizeof why, "input from %llu on came before that from %llu on", (unsigned long long)frame->at,
+    snprintf(why, sizeof why, "input at offset %llu arrived, but %llu was expected", (unsigned long long)frame->at,
              (unsigned long long)each->in_at);
     expel(each, why, now);
     return;
@@ -370,7 +370,7 @@ static void take_input(struct attachment *each, const struct frame *frame, int64
   bool goes_on = typist_count && typists[typist_count - 1].who == each && typists[typist_count - 1].number == each->number;
   bool typed = fresh && each->mode != WATCH && !ended.is;
   if (typed && !goes_on && typist_count == MAX_TYPISTS) {
-    expel(each, "too many type at once what the program does not read", now);
+    expel(each, "too many clients are typing while the program reads no input", now);
     return;
   }
   each->in_at += fresh;

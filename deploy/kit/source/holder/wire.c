@@ -80,7 +80,7 @@ static struct text take_text(struct fields *fields) {
 
 static void take_hello(struct fields *fields, struct hello *hello) {
   unsigned mode = (unsigned)take(fields, 1);
-  if (mode > WATCH) blame(fields, "%u is no mode", mode);
+  if (mode > WATCH) blame(fields, "%u is not a mode", mode);
   hello->mode = mode;
   hello->features = (uint32_t)take(fields, 4);
   hello->seen = take_offset(fields);

@@ -331,7 +331,7 @@ static int listen_for_data(int port) {
 void endpoint_prepare(void) {
   size_t size = MAX_LINKS * sizeof *gateways;
   if (!gateways) gateways = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  if (gateways == MAP_FAILED) die("there is no memory");
+  if (gateways == MAP_FAILED) die("out of memory");
   memset(gateways, 0, size);
 }
 

@@ -216,12 +216,12 @@ static const char *receive_frame(struct stream *stream, unsigned kind, uint64_t 
   bool expected = !stream->fin_received && number == stream->received;
   switch (kind) {
     case T_DATA:
-      if (!expected) return "another unit came than the next one";
+      if (!expected) return "a unit is out of order";
       if (stream->pending.length + length > TUNNEL_WINDOW) return "more bytes than the window without an ACK";
       stream->data_left = length;
       return NULL;
     case T_FIN:
-      if (!expected) return "another unit came than the next one";
+      if (!expected) return "a unit is out of order";
       stream->fin_received = true;
       stream->received++;
       return NULL;

@@ -112,4 +112,4 @@ def read_code(answer: bytes) -> object:
     except ValueError:
         return "that is no JSON"
     code = document.get("code", 0) if isinstance(document, dict) else None
-    return code if isinstance(code, int) else "that is no number"
+    return code if isinstance(code, int) else "that is not a number"

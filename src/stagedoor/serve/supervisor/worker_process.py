@@ -86,7 +86,7 @@ class WorkerProcess:
                 message = read_from_worker(text)
             except msgspec.DecodeError:  # other code has printed it, which must not end the worker
                 structlog.get_logger().error(
-                    "worker printed a line that is no message", worker=process.pid
+                    "worker printed a line that is not a message", worker=process.pid
                 )
                 continue
             if isinstance(message, Sign):

@@ -192,7 +192,7 @@ def explain_pull_failure(reason: str, message: str, image: str) -> str:
     """Return why an image cannot be pulled; `reason` and `message` are those of a waiting container."""
     said = clean_text(_PULL_PREFIX.sub("", message))
     if reason == "InvalidImageName" or "invalid reference format" in said:
-        return f'"{clean_text(image)}" is no image name'
+        return f'"{clean_text(image)}" is not an image name'
     if reason == "ErrImageNeverPull":
         return f"the image {clean_text(image)} is not on the node, and its pull policy is Never"
     if _UNREACHABLE.search(said):

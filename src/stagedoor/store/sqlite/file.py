@@ -130,7 +130,7 @@ def _close_to_others(path: Path) -> None:
     with hold_open(open_unplanted(path, os.O_PATH)) as fd:
         seen = os.fstat(fd)
         if not stat.S_ISREG(seen.st_mode):
-            raise OSError(errno.EINVAL, "it is no file", str(path))
+            raise OSError(errno.EINVAL, "it is not a file", str(path))
         if seen.st_mode & 0o077 and os.geteuid() in (0, seen.st_uid):
             Path(f"/proc/self/fd/{fd}").chmod(0o600)
 

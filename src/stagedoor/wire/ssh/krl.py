@@ -136,7 +136,7 @@ class Revocations:
                 continue
             key = parse_public_key(line)
             if isinstance(key, KeyRefused):
-                raise RevocationError(f"line {number} is no public key: {key.reason}")
+                raise RevocationError(f"line {number} is not a public key: {key.reason}")
             self._sha256.add(_digest(key.fingerprint))
 
 

@@ -126,7 +126,7 @@ def decode_header(line: bytes) -> AsciicastHeader:
     for key in ("command", "title"):
         value = document.get(key)
         if value is not None and not isinstance(value, str):
-            raise AsciicastError(f"line 1: {key} is no text")
+            raise AsciicastError(f"line 1: {key} is not a string")
         texts[key] = value
     env = document.get("env") or {}
     if not isinstance(env, dict):
@@ -150,7 +150,7 @@ def decode_event(line: bytes, number: int) -> AsciicastEvent:
     except msgspec.MsgspecError:  # which says less, and refuses lone surrogates
         return _decode_carefully(line, number)
     if not 0 <= at < math.inf:
-        raise AsciicastError(f"line {number}: {at!r} is no time")
+        raise AsciicastError(f"line {number}: {at!r} is not a time")
     return AsciicastEvent(at, code, data)
 
 
@@ -160,9 +160,9 @@ def _decode_carefully(line: bytes, number: int) -> AsciicastEvent:
         raise AsciicastError(f"line {number}: an event has a time, a code and data")
     at, code, data = document
     if isinstance(at, bool) or not isinstance(at, int | float) or at < 0:
-        raise AsciicastError(f"line {number}: {at!r} is no time")
+        raise AsciicastError(f"line {number}: {at!r} is not a time")
     if isinstance(at, float) and not math.isfinite(at):
-        raise AsciicastError(f"line {number}: {at!r} is no time")
+        raise AsciicastError(f"line {number}: {at!r} is not a time")
     if not isinstance(code, str) or not isinstance(data, str):
         raise AsciicastError(f"line {number}: code and data are text")
     try:

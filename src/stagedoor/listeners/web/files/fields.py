@@ -94,7 +94,7 @@ def read_number(fields: Mapping[str, bytes], field: str) -> int:
     """Return the number of bytes in a field. Raises FilesError."""
     text = fields.get(field, b"")
     if not text.isdigit() or len(text) > 18:
-        raise FilesError(400, f"{field} is no number of bytes")
+        raise FilesError(400, f"{field} is not a number of bytes")
     return int(text)
 
 

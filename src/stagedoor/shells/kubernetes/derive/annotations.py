@@ -158,7 +158,7 @@ def _read(name: str, value: object) -> Mapping[str, Any]:
         meant = f"did you mean {PREFIX}{like[0]}?" if like else f"known are: {', '.join(_SETTINGS)}"
         raise WrongValueError(f"there is no such setting; {meant}")
     if not isinstance(value, str):
-        raise WrongValueError("the value is no text; put it in quotes")
+        raise WrongValueError("the value is not a string; put it in quotes")
     reader, fields = setting
     result = reader(value.strip())
     return dict(zip(fields, result, strict=True)) if len(fields) > 1 else {fields[0]: result}

@@ -80,8 +80,8 @@ def _note_changes(settings: AppSettings, unknown: set[str]) -> Iterator[Note]:
         if name in unknown:
             yield note_warning(
                 f"variable {name}",
-                f"{PREFIX}env-drop names it, and the container does not: what comes out of an envFrom can "
-                "only be left out with its source, as secret/NAME or configmap/NAME",
+                f"{PREFIX}env-drop names it, but the container has no such entry; to drop a variable "
+                "from envFrom, drop its whole source, as secret/NAME or configmap/NAME",
             )
         else:
             yield note_change(f"variable {name}", f"left out by {PREFIX}env-drop")
@@ -109,7 +109,7 @@ def _entry(
         of = {**resource, "containerName": CONTAINER}
         return {**entry, "valueFrom": {**source, "resourceFieldRef": of}}
     if named and named not in present:
-        notes.append(note_left_out(subject, f"it speaks of container {named}, which is left out"))
+        notes.append(note_left_out(subject, f"it refers to container {named}, which is left out"))
         return None
     path = (source.get("fieldRef") or {}).get("fieldPath", "")
     keyed = _KEYED.fullmatch(path)

@@ -32,7 +32,7 @@ def keep_last(entries: Iterable[Object], notes: list[Note]) -> list[dict[str, An
         notes += [
             note_warning(
                 f"variable {name}",
-                f"it speaks of an earlier {variable}, which is not a plain value",
+                f"it refers to an earlier {variable}, which is not a plain value",
             )
             for variable in lost
         ]

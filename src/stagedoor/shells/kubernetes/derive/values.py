@@ -60,7 +60,7 @@ def read_label(text: str) -> str:
     """Read the name of a container (RFC 1123 label)."""
     if not is_valid_label(text):
         raise WrongValueError(
-            f"{show(text)} is no container's name; allowed: a-z, 0-9 and - inside, 63 at most"
+            f"{show(text)} is not a container's name; allowed: a-z, 0-9 and - inside, 63 at most"
         )
     return text
 
@@ -69,7 +69,7 @@ def read_image(text: str) -> str:
     """Read the name of an image, with or without tag and digest."""
     if parse_reference(text) is None:
         raise WrongValueError(
-            f"{show(text)} is no image; allowed: REPOSITORY:TAG or REPOSITORY@sha256:DIGEST"
+            f"{show(text)} is not an image; allowed: REPOSITORY:TAG or REPOSITORY@sha256:DIGEST"
         )
     return text
 
@@ -83,7 +83,7 @@ def make_duration_reader(least_s: int, most_s: int) -> Callable[[str], int]:
     def read(text: str) -> int:
         seconds = parse_duration(text)
         if seconds is None:
-            raise WrongValueError(f"{show(text)} is no duration; {allowed}")
+            raise WrongValueError(f"{show(text)} is not a duration; {allowed}")
         if not least_s <= seconds <= most_s:
             raise WrongValueError(f"{show(text)} is out of range; {allowed}")
         return seconds
@@ -97,7 +97,7 @@ def read_words(text: str) -> tuple[str, ...]:
     if text.startswith("["):
         command = _json(text, allowed)
         if not all(isinstance(word, str) for word in command):
-            raise WrongValueError(f"{show(text)} holds other things than texts; {allowed}")
+            raise WrongValueError(f"{show(text)} contains a non-string; {allowed}")
     else:
         try:
             command = shlex.split(text)
@@ -106,7 +106,7 @@ def read_words(text: str) -> tuple[str, ...]:
     if not command or not command[0]:
         raise WrongValueError(f"{show(text)} names no program; {allowed}")
     if not all(_is_passable(word) for word in command):
-        raise WrongValueError(f"{show(text)} holds a NUL or half a character; {allowed}")
+        raise WrongValueError(f"{show(text)} contains a NUL or an unpaired surrogate; {allowed}")
     return tuple(command)
 
 
@@ -114,7 +114,7 @@ def read_directory(text: str) -> str:
     """Read an absolute path."""
     if not text.startswith("/") or not text.isprintable() or len(text) > 4095:
         raise WrongValueError(
-            f"{show(text)} is no directory; allowed: an absolute path, as /srv/app"
+            f"{show(text)} is not a directory; allowed: an absolute path, as /srv/app"
         )
     return text
 
@@ -123,7 +123,7 @@ def read_login_name(text: str) -> str:
     """Read a login name that useradd(8) accepts."""
     if not _LOGIN.fullmatch(text):
         raise WrongValueError(
-            f"{show(text)} is no login name; allowed: a-z, 0-9, _ and -, 32 at most, no digit first"
+            f"{show(text)} is not a login name; allowed: a-z, 0-9, _ and -, 32 at most, no digit first"
         )
     return text
 
@@ -134,7 +134,7 @@ def read_user(text: str) -> tuple[int, int | None]:
     ids = [int(part) for part in match.groups() if part is not None] if match else []
     if not ids or ids[0] == 0 or max(ids) > _MAX_ID:
         raise WrongValueError(
-            f"{show(text)} is no user; allowed: UID or UID:GID in digits, from 1 to {_MAX_ID}"
+            f"{show(text)} is not a user; allowed: UID or UID:GID in digits, from 1 to {_MAX_ID}"
         )
     return ids[0], ids[1] if len(ids) > 1 else None
 
@@ -147,13 +147,13 @@ def read_resources(text: str) -> Mapping[str, Mapping[str, str]]:
         raise WrongValueError(f"{show(text)} is not made of requests and limits; {allowed}")
     for part, amounts in parts.items():
         if not isinstance(amounts, dict):
-            raise WrongValueError(f"its {part} are no object; {allowed}")
+            raise WrongValueError(f"{part} is not an object; {allowed}")
         for name, amount in amounts.items():
             if not _RESOURCE.fullmatch(name):
-                raise WrongValueError(f"{show(name)} in {part} is no resource; {allowed}")
+                raise WrongValueError(f"{show(name)} in {part} is not a resource; {allowed}")
             if not isinstance(amount, str) or parse_quantity(amount) is None:
                 shown = show(amount if isinstance(amount, str) else json.dumps(amount))
-                raise WrongValueError(f"{shown} for {name} in {part} is no quantity; {allowed}")
+                raise WrongValueError(f"{shown} for {name} in {part} is not a quantity; {allowed}")
     for name, limit in parts.get("limits", {}).items():
         request = parts.get("requests", {}).get(name)
         if request is not None and (parse_quantity(request) or 0) > (parse_quantity(limit) or 0):
@@ -173,7 +173,7 @@ def read_variables(text: str) -> Mapping[str, str]:
     if text.startswith("{"):
         for name, value in _json(text, allowed, secret=True).items():
             if not isinstance(value, str):
-                raise WrongValueError(f"the value of {show(name)} is no text; {allowed}")
+                raise WrongValueError(f"the value of {show(name)} is not a string; {allowed}")
             pairs.append((name, value))
     else:
         for number, line in enumerate(text.split("\n"), 1):
@@ -185,9 +185,11 @@ def read_variables(text: str) -> Mapping[str, str]:
             pairs.append((name.strip(), value.removesuffix("\r")))
     for name, value in pairs:
         if not _VARIABLE.fullmatch(name):
-            raise WrongValueError(f"{show(name)} is no variable's name; {allowed}")
+            raise WrongValueError(f"{show(name)} is not a variable's name; {allowed}")
         if not _is_passable(value):
-            raise WrongValueError(f"the value of {name} holds a NUL or half a character; {allowed}")
+            raise WrongValueError(
+                f"the value of {name} contains a NUL or an unpaired surrogate; {allowed}"
+            )
     values = dict(pairs)
     if not values:
         raise WrongValueError(f"it names no variable; {allowed}")
@@ -202,7 +204,7 @@ def parse_dropped_variables(text: str) -> tuple[str, ...]:
     for name in names:
         if not (_VARIABLE.fullmatch(name) or _SOURCE.fullmatch(name)):
             raise WrongValueError(
-                f"{show(name)} is no variable; allowed: a list such as "
+                f"{show(name)} is not a variable; allowed: a list such as "
                 "DATABASE_URL, secret/payments, configmap/flags"
             )
     return names
@@ -228,7 +230,7 @@ def parse_container_names(text: str) -> tuple[str, ...]:
     for name in names:
         if not is_valid_label(name):
             raise WrongValueError(
-                f"{show(name)} is no container's name; allowed: none, all, or names such as one, two"
+                f"{show(name)} is not a container's name; allowed: none, all, or names such as one, two"
             )
     return names
 
@@ -244,14 +246,14 @@ def read_host_aliases(text: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
         try:
             ip_address(address)
         except ValueError:
-            raise WrongValueError(f"{show(address)} is no IP address; {allowed}") from None
+            raise WrongValueError(f"{show(address)} is not an IP address; {allowed}") from None
         if "%" in address:
             raise WrongValueError(f"{show(address)} names an interface; {allowed}")
         if not names:
             raise WrongValueError(f"{address} has no name; {allowed}")
         for name in names:
             if not is_valid_subdomain(name):
-                raise WrongValueError(f"{show(name)} is no host's name; {allowed}")
+                raise WrongValueError(f"{show(name)} is not a host's name; {allowed}")
         aliases.append((address, tuple(names)))
     if not aliases:
         raise WrongValueError(f"it is empty; {allowed}")
@@ -275,7 +277,7 @@ def _json(text: str, allowed: str, *, secret: bool = False) -> Any:
         return json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         shown = "it" if secret else show(text)
-        raise WrongValueError(f"{shown} is no JSON; {allowed}") from None
+        raise WrongValueError(f"{shown} is not JSON; {allowed}") from None
 
 
 def _refuse_constant(name: str) -> Any:

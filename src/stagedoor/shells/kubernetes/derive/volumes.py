@@ -146,7 +146,7 @@ def derive_mounts(
             notes.append(
                 note_left_out(
                     f"volume {name}",
-                    "it is out of the StatefulSet's volumeClaimTemplates, one for each of its pods",
+                    "it comes from the StatefulSet's volumeClaimTemplates, which give each pod its own",
                 )
             )
         elif name in omitted:

@@ -55,8 +55,8 @@ class ShellBounds:
         of_user = sum(asked_by == user for asked_by in running.values())
         if of_user >= self.per_user:
             why = (
-                f"you have {of_user} running shells, which is the limit: log out of one, which stops when it "
-                "has been idle, and try again"
+                f"you have {of_user} running shells, which is the limit: log out of one, wait until it "
+                "stops, and try again"
             )
             return refuse_start(target, why, MENDED_S)
         return None

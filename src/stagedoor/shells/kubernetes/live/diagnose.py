@@ -221,7 +221,10 @@ def _unschedulable(
     if added:
         last = max(map(read_last_seen, added))
         if now - last >= NODE_S:
-            return Cause(SCHEDULING, f"{why}; one was to be added {NODE_S // 60} minutes ago")
+            return Cause(
+                SCHEDULING,
+                f"{why}; the cluster began to add a node {NODE_S // 60} minutes ago, and it has not joined",
+            )
         minutes = int((now - (since or now)) // 60)
         waited = f", for {minutes} minutes now" if minutes > 1 else ""
         return ProgressStep(SCHEDULING, f"the cluster is adding a node{waited}", patience_s=NODE_S)
@@ -229,7 +232,7 @@ def _unschedulable(
         clean_text(read_note(event)) for event in events if event.get("reason") == _NODE_NOT_ADDED
     ]
     if refusals:
-        why = f"{why}; and none is added: {refusals[-1]}"
+        why = f"{why}; and the autoscaler adds none: {refusals[-1]}"
     is_final = since is not None and now - since >= AUTOSCALER_S
     return (Cause if is_final else ProgressStep)(SCHEDULING, why)
 
@@ -259,7 +262,7 @@ def _container(
     if "running" in state:
         # A sidecar among the init containers keeps running, so the start does not wait for its end.
         is_awaited = initial and _spec(pod, name).get("restartPolicy") != "Always"
-        detail = "the kit is copied" if name == KIT_CONTAINER else f"init container {name} runs"
+        detail = "copying the kit" if name == KIT_CONTAINER else f"init container {name} runs"
         return ProgressStep(STARTING, detail) if is_awaited else None
     if ended is not None:
         if initial and ended.get("exitCode") == 0:
@@ -272,7 +275,7 @@ def _container(
         why = explain_pull_failure(reason, message, str(_spec(pod, name).get("image", "")))
         return (Cause if is_final_pull(reason, message) else ProgressStep)(PULLING, why)
     if reason in _CONFIG_REASONS:
-        return Cause(STARTING, f"container {name} cannot be made: {explain_container(message)}")
+        return Cause(STARTING, f"container {name} cannot be created: {explain_container(message)}")
     if reason in _RUN_REASONS:
         return Cause(STARTING, f"container {name} cannot be started: {explain_container(message)}")
     if reason == "CrashLoopBackOff":

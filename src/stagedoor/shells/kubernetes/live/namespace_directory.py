@@ -51,7 +51,7 @@ def choose_namespaces(selected: Iterable[Object], own: str = "") -> NamespaceDec
             refused[name] = "it is being deleted"
         elif environment and not is_valid_environment(environment):
             refused[name] = (
-                f"{environment!r} is no name for an environment: give the namespace another label "
+                f"{environment!r} is not a name for an environment: give the namespace another label "
                 f"{ENVIRONMENT} (lower-case letters, digits and inner hyphens, and not ssh alone)"
             )
         else:

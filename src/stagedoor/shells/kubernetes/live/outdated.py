@@ -70,15 +70,15 @@ def describe_outdated(app: str, state: Outdated, users: Sequence[str] = ()) -> s
     if state.modified:
         what = f"the Deployment of {app}'s shell was changed{at}; it"
     elif state.wanted and state.asked and state.wanted != state.asked:
-        what = f"{app} moved on to {_image(state.wanted)}{at}; this shell is of {_image(state.asked)} and"
+        what = f"{app} changed to {_image(state.wanted)}{at}; this shell still runs {_image(state.asked)} and"
     else:
-        what = f"{app} has changed{at}; this shell is as it was before and"
+        what = f"{app} has changed{at}; this shell still has the old version and"
     return f"{what} is replaced when {_condition(users)}"
 
 
 def make_notice(app: str, state: Outdated) -> str:
     """Return the sentence for developers in the shell, which says how to get the new version."""
-    return f"{describe_outdated(app, state)}; log out, and in again a minute later, for the new one"
+    return f"{describe_outdated(app, state)}; to get the new version, log out and log in again after a minute"
 
 
 def _condition(users: Sequence[str]) -> str:
