@@ -373,7 +373,10 @@ def test_an_autoscaler_that_adds_no_node_says_why() -> None:
     assert isinstance(unplaced(refused, at_s=14), ProgressStep)
     cause = unplaced(refused, at_s=15)
     assert isinstance(cause, Cause)
-    assert "the autoscaler adds none: pod didn't trigger scale-up: 1 max node group size" in cause.message
+    assert (
+        "the autoscaler adds none: pod didn't trigger scale-up: 1 max node group size"
+        in cause.message
+    )
 
 
 def test_a_pod_that_has_just_got_its_node_is_not_late_for_what_came_before() -> None:
