@@ -76,5 +76,5 @@ async def test_who_waits_for_a_node_that_nobody_adds_is_told_soon() -> None:
         denial = await waiting
         assert isinstance(denial, Denial)
         assert "Insufficient memory" in denial.message
-        assert "none is added: 1 max node group size reached" in denial.message
+        assert "the autoscaler adds none: 1 max node group size reached" in denial.message
         assert now() - began < 20

@@ -96,13 +96,13 @@ def test_a_piece_that_was_changed_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("what", [b"plain text\n", b"x" * 10_000, b"\x00" * 300])
 def test_what_is_not_sealed_is_told_and_not_collected(tmp_path: Path, what: bytes) -> None:
     _, key = identity(tmp_path)
-    with pytest.raises(StagedoorError, match="no sealed recording"):
+    with pytest.raises(StagedoorError, match="not a sealed recording"):
         opened([key], what)
 
 
 @pytest.mark.parametrize("recipient", ["age1nonsense", "ssh-ed25519 AAAA", "alice", ""])
 def test_what_is_no_recipient_is_refused_by_name(recipient: str) -> None:
-    with pytest.raises(StagedoorError, match="no age recipient"):
+    with pytest.raises(StagedoorError, match="is not an age recipient"):
         AgeSeal([recipient])
 
 
