@@ -239,8 +239,8 @@ def test_a_client_goes_on_at_the_byte_after_the_gateway_was_killed(tmp_path: Pat
             out, err = client.communicate(timeout=BOUND_S)
     assert client.returncode == 8
     assert before + out == b"".join(b"%d\n" % number for number in range(1, 100_001))
-    assert b"line lost; trying again" in err
-    assert b"the line is back" in err
+    assert b"connection lost; reconnecting" in err
+    assert b"reconnected" in err
 
 
 SOON = (
@@ -271,8 +271,8 @@ def test_a_client_goes_on_at_the_byte_after_a_line_fell_silent(
             out, err = client.communicate(timeout=BOUND_S)
     assert client.returncode == 8
     assert before + out == b"".join(b"%d\n" % number for number in range(1, 100_001))
-    assert b"line lost; trying again" in err
-    assert b"the line is back" in err
+    assert b"connection lost; reconnecting" in err
+    assert b"reconnected" in err
 
 
 def test_wrong_usage_is_2(dev: Developer) -> None:

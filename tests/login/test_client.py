@@ -51,6 +51,8 @@ def test_one_login_on_a_bare_machine_then_ssh_alone(
     [who] = json.loads(said.stdout)
     assert (who["user"], who["logged_in"], who["gateway"]) == ("dev", True, laptop.base)
     assert "dev at" in laptop.run("whoami").stdout
+    only_one = laptop.run("login", "--print").stdout
+    assert only_one == laptop.run("login", "--print", laptop.base).stdout
     # Once more: the same key, and the line in ssh's configuration stands once.
     before = (laptop.folder / "id").read_bytes()
     laptop.log_in(person)
@@ -63,6 +65,7 @@ def test_one_login_on_a_bare_machine_then_ssh_alone(
     # The gateway's worker looks at the store twice a second.
     wait_until(lambda: laptop.ssh("app01.ssh", "true").returncode == 255, costly=True)
     assert laptop.run("logout", "--forget").returncode == 0
+    assert "name the gateway" in laptop.run("login").stderr
     assert laptop.files() == {
         Path(p) for p in ("stagedoor", ".ssh", ".ssh/config", ".config", ".config/stagedoor")
     }

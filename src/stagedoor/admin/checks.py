@@ -27,7 +27,7 @@ def check_subject(subject: str) -> None:
             f"{subject!r} does not say who: write user:{subject} or group:{subject}, or {ALL_USERS}"
         )
     if kind not in ("user", "group"):
-        raise RefusedError(f"{subject!r} is neither user:NAME nor group:NAME")
+        raise RefusedError(f"{subject!r} is not user:NAME, group:NAME or {ALL_USERS}")
     check_name(name, kind)
 
 

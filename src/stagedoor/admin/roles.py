@@ -28,7 +28,9 @@ def check_role(rule: RoleRule, now: float) -> None:
     check_subject(rule.subject)
     check_pattern(rule.pattern)
     if rule.role is Role.ADMINISTRATOR and rule.pattern != EVERYWHERE:
-        raise RefusedError("an administrator is one for all apps; make them an owner of these")
+        raise RefusedError(
+            "the role administrator covers all apps; for some apps, give the role owner"
+        )
     if rule.subject == ALL_USERS:
         raise RefusedError("a role is for user:NAME or group:NAME, not for all users")
     check_end(rule.expires_at, now)

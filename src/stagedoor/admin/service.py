@@ -361,8 +361,8 @@ def check_permission_change(number: int, allow: Permissions, without: Permission
         raise RefusedError(f"{to_words(both)}: both allowed and taken away")
     if Permission.ENTER in allow | without:
         raise RefusedError.with_fix(
-            "a grant to enter stays one",
-            f"to change that, remove it and add another (stagedoor grant remove {number})",
+            "the permission enter of a grant cannot be changed",
+            f"remove the grant and add another (stagedoor grant remove {number})",
         )
 
 

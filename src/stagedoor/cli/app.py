@@ -83,7 +83,7 @@ def show_version(ctx: click.Context, param: click.Parameter, value: bool) -> Non
 @click.group(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Start with `stagedoor demo`. On a developer's machine: `stagedoor tunnel --help`.",
+    epilog="Start with `stagedoor demo`. On a developer's machine: `stagedoor login https://GATEWAY`.",
 )
 @click.option(
     "--config",

@@ -270,7 +270,7 @@ def _list(rule: GrantEntry) -> str:
 
 
 def _print_grant(rule: GrantEntry) -> None:
-    until = f"until {show.format_local(rule.expires_at)}" if rule.expires_at else "for good"
+    until = f"until {show.format_local(rule.expires_at)}" if rule.expires_at else "without an end"
     is_enough = Permission.ENTER in rule.permissions
     entering = "" if is_enough else "; it does not permit logins without another grant"
     show.note(

@@ -115,8 +115,8 @@ def add_rule(
 ) -> None:
     """Let SUBJECT ask for access to APP.
 
-    SUBJECT is user:NAME, group:NAME or all users (see `grant add`). APP is a name, or a pattern such as
-    'app*'. Approvers cannot decide on their own requests.
+    SUBJECT is user:NAME, group:NAME or the word for all users, as `grant add --help` has it. APP is a name,
+    or a pattern such as 'app*'. Approvers cannot decide on their own requests.
     """
     wanted = RequestRuleNew(
         subject,

@@ -155,7 +155,7 @@ def close(
             f"{len(still)} of {show.count(len(wanted), 'session')} still open after {_WAIT_S:g} s "
             f"({' '.join(still[:3])}{' …' if len(still) > 3 else ''}); see the gateway's log"
             + (
-                "; if its machine is gone, the other gateways close them within two minutes"
+                "; if its machine is gone, the other gateways close them after about a minute"
                 if elsewhere
                 else ""
             )
@@ -186,10 +186,9 @@ def _wait_closed(admin: Administration, ids: list[str]) -> list[str]:
 def watch(id_: str, **reach: str | None) -> None:
     """Watch the terminal of the open session ID.
 
-    The ID is from `session list`. The command works on any machine.
-
-    You need a grant with `watch` (`stagedoor grant add … --allow watch`), and the user that you watch sees
-    your name. Only WebShell sessions can be watched: ssh through a tunnel or a jump is encrypted end to end.
+    The ID is on the home page, among the live sessions; administrators also see it in `session list`. The
+    command works on any machine. Your grant must permit `watch`, and the user that you watch sees your name.
+    Only WebShell sessions can be watched: ssh through a tunnel or a jump is encrypted end to end.
     """
     from stagedoor.wire.terminal.frames import Mode
 

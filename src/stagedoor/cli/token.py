@@ -31,7 +31,8 @@ def token() -> None:
     "--scope",
     "scopes",
     multiple=True,
-    help="Limit it: connect, connect:APP, connect:APP.ENVIRONMENT (also patterns), api:read, api:write. "
+    help="Limit it: connect, connect:APP, connect:APP.ENVIRONMENT (also patterns), api:read, api:write, "
+    "request. "
     "May be given more than once. Default: all that the user's grants allow, and nothing of the API.",
 )
 @show.json_option

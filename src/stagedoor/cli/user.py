@@ -42,14 +42,16 @@ _stdin_option = click.option(
         "stagedoor user add alice",
         "stagedoor user add alice --group dev --group oncall",
         "pass show alice | stagedoor user add alice --password-stdin",
-        "stagedoor user add bob --no-password   # logs in by token or key only",
+        "stagedoor user add bob --no-password   # logs in by token, key or single sign-on",
     ),
 )
 @click.argument("name")
 @_groups_option
 @_stdin_option
 @click.option(
-    "--no-password", is_flag=True, help="Set no password: the user logs in by token or key only."
+    "--no-password",
+    is_flag=True,
+    help="Set no password: the user logs in by token, key, single sign-on or a machine's ID token.",
 )
 @click.pass_obj
 def add(
@@ -288,7 +290,8 @@ def remove(installation: Installation, name: str, yes: bool) -> None:
 def password(installation: Installation, name: str, password_stdin: bool, remove_: bool) -> None:
     """Set the password of the user NAME. It asks for it twice, without echo.
 
-    Live sessions continue; to close them: `stagedoor session close --user NAME`.
+    Sessions that the old password opened end within seconds. Sessions by a token, a key or single sign-on
+    continue; to close them: `stagedoor session close --user NAME`.
     """
     if password_stdin and remove_:
         raise click.UsageError("--password-stdin and --remove cannot be used together")

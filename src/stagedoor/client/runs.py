@@ -69,12 +69,12 @@ class RunConnection:
                 if not self._has_answered:
                     raise AttachError(str(error)) from None
                 if not tries:
-                    self._note("line lost; trying again")
+                    self._note("connection lost; reconnecting")
                 time.sleep(RETRY_S[min(tries, len(RETRY_S) - 1)])
                 tries += 1
                 continue
             if tries:
-                self._note("the line is back")
+                self._note("reconnected")
             self._has_answered = True
             return answer
 

@@ -167,9 +167,7 @@ def log_in(values: Mapping[str, Any], program: list[str]) -> None:
             if not is_fresh(str(folder)):
                 ensure_certificate(str(folder), time.time())
         return None
-    gateway = values["gateway"]
-    if not gateway:
-        raise TunnelError(USAGE, "name the gateway: stagedoor login https://HOST")
+    gateway = values["gateway"] or _find_only_gateway()
     ca_file = None if values["ca_file"] is None else str(values["ca_file"])
     if values["print"]:
         sys.stdout.write(login.render_files(gateway, ca_file=ca_file, program=program))
@@ -234,6 +232,19 @@ def print_whoami(gateway: str | None, *, as_json: bool) -> None:
     if not any(row["logged_in"] for row in logins):
         line = "this machine has no valid login; run: stagedoor login https://HOST"
         raise TunnelError(NOT_LOGGED_IN, line)
+
+
+def _find_only_gateway() -> str:
+    """Return the gateway of this machine's login, if there is one login. Raises TunnelError."""
+    from stagedoor.laptop import login_files
+
+    folders = login_files.list_folders()
+    if len(folders) != 1:
+        line = "name the gateway: stagedoor login https://HOST"
+        if folders:
+            line += "; stagedoor whoami lists those of this machine"
+        raise TunnelError(USAGE, line)
+    return str(login_files.read_state(folders[0])["gateway"])
 
 
 def _list_folders(gateway: str | None) -> list[Path]:

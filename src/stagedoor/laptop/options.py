@@ -53,7 +53,10 @@ class Option:
 _JSON = Option("--json", "Print one JSON document.")
 _CA_FILE = "Trust these CAs for https, not the system's."
 LOGIN = (
-    Option("gateway", "https://HOST[:PORT][/PATH]"),
+    Option(
+        "gateway",
+        "https://HOST[:PORT][/PATH]. Default: the one that this machine has logged in to.",
+    ),
     Option("host", "", is_hidden=True),
     Option("--print", "Print ssh's configuration instead of writing it."),
     Option("--label", "The name of this machine at the gateway. Default: NAME@HOST.", "TEXT"),

@@ -48,7 +48,7 @@ class KubernetesSettings(Table, frozen=True):
     leaving: Annotated[
         tuple[str, ...],
         Meta(
-            description="Namespaces whose apps offer no shells any more, whatever their annotations say: the "
+            description="Namespaces whose apps offer no shells any more, whatever their labels say: the "
             "controller accepts no new sessions in the shells that are left, and removes each after its "
             "last session has ended."
         ),

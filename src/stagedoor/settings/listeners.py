@@ -74,7 +74,8 @@ class TunnelSettings(Table, frozen=True):
         str | None,
         Meta(
             description="The URL at which people reach CONNECT, as `https://gw.example` or "
-            "`http://gw.example:8022`. `stagedoor ssh-config` writes it unless an option names another. "
+            "`http://gw.example:8022`. `stagedoor ssh-config` on this machine writes it, unless an option "
+            "names another or `ssh.addresses` and `ssh.host_names` are set: then it writes the jump host. "
             "None: not known."
         ),
     ] = None

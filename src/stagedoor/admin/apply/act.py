@@ -52,7 +52,9 @@ def apply_set(
             return outcome
         if _write(service, stored.version, name, outcome.plan.changes):
             return replace(outcome, is_applied=True)
-    raise StoreError("other changes of the policy came each time; nothing was changed; try again")
+    raise StoreError(
+        "the policy changed during each attempt; nothing was written; run the command again"
+    )
 
 
 class _OvertakenError(Exception):
@@ -85,7 +87,8 @@ def _keep_administrator(stored: RowSnapshot, plan: Plan, now: float) -> None:
         after, stored.provided, holders
     ):
         raise RefusedError(
-            f"the last administrator would go: keep a user with that role ({', '.join(sorted(holders))})"
+            "this would remove the last administrator: keep a user with that role "
+            f"({', '.join(sorted(holders))})"
         )
 
 

@@ -112,7 +112,7 @@ class Attach:
         """Reconnect after the connection was lost, with no time limit. Raises AttachError."""
         self._request.log(f"lost: {why}")
         self._line.give_up()
-        self._screen.note("line lost; trying again")
+        self._screen.note("connection lost; reconnecting")
         if self._connection is not None:
             self._connection.close()
             self._connection = None

@@ -49,10 +49,11 @@ _FIX = {
     GRANT: "ask an administrator for a grant to the app",
     SHELL: "try again in a minute; if it still fails, ask an administrator to check the gateway",
     SSHD: "ask the administrator: another server answers in place of the shell",
-    HOST_KEY: "run `stagedoor ssh-config` again, which writes the host CA that ssh trusts",
+    HOST_KEY: "log in again, which writes the host CA: stagedoor login https://HOST; without a login: "
+    "stagedoor ssh-config with --host-ca",
     KEY: "ssh-add -l shows your keys; register one on your account page",
     CLOCK: "synchronise the clock by NTP",
-    CONFIG: "run `stagedoor ssh-config`, which configures ssh",
+    CONFIG: "set up ssh: stagedoor login https://HOST, or stagedoor ssh-config with --gateway and --host-ca",
 }
 
 

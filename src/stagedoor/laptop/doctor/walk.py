@@ -94,7 +94,8 @@ def check_web(options: Options, path: str, app: str) -> Iterator[Result]:
             except TunnelError as error:
                 what = f"WebSockets do not work: {error.line}"
                 fix = (
-                    "configure proxies to pass on `Upgrade: websocket`; docs/how-to/web-proxies.md"
+                    "a proxy on the way drops WebSockets: try --via direct, or ask an administrator "
+                    "to let the gateway's reverse proxy pass on `Upgrade`"
                 )
                 yield judge.make_failure(judge.PROXY, what, fix)
                 return

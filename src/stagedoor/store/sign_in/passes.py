@@ -22,7 +22,8 @@ from stagedoor.store.sign_in.tables import SIGN_INS, PassKind, web_passes
 
 SECRET_BYTES = 32
 _TAKEN_AWAY = (
-    "an administrator took away what you signed in by; ask them, or sign in by another way"
+    "an administrator removed the credential of this sign-in; sign in another way, "
+    "or ask an administrator"
 )
 MAX_SIGNED_OUT = 100
 """The most ended sign-ins that are kept for a user, namely those that would expire last: every worker keeps

@@ -16,7 +16,7 @@ CHANGES = {
     "the reason holds control characters": "原因含有控制字符",
     # Subjects, patterns, times.
     "{0} does not say who: write user:{1} or group:{2}, or {3}": "{0} 没有说明是谁：请写 user:{1} 或 group:{2}，或 {3}",
-    "{0} is neither user:NAME nor group:NAME": "{0} 既不是 user:NAME，也不是 group:NAME",
+    "{0} is not user:NAME, group:NAME or {1}": "{0} 不是 user:NAME、group:NAME 或 {1}",
     "{0} is not a user name: {1}": "{0} 不是用户名：{1}",
     "{0} is not a group name: {1}": "{0} 不是组名：{1}",
     "use 1 to 64 of a-z, 0-9, '_', '.', '@', '+' and '-', not beginning with one of the last four": "请使用 1 至 64 个字符：a-z、0-9、'_'、'.'、'@'、'+' 和 '-'，且不以后四个开头",
@@ -31,7 +31,7 @@ CHANGES = {
     "the grant would permit nothing; leave it a permission, or remove it": "该授权将不允许任何操作；请至少保留一项权限，或移除它",
     # Roles.
     "{0} is not a role; there are: {1}": "{0} 不是角色；可用的有：{1}",
-    "an administrator is one for all apps; make them an owner of these": "管理员针对全部应用；只针对这些应用时，请授予 owner 角色",
+    "the role administrator covers all apps; for some apps, give the role owner": "管理员角色针对全部应用；只针对部分应用时，请授予所有者角色",
     "a role is for user:NAME or group:NAME, not for all users": "角色只能授予 user:NAME 或 group:NAME，不能授予所有用户",
     # Request rules.
     "the longest access is not a duration; write 30m, 2h or 1d": "最长时间的写法不正确；请写成 30m、2h 或 1d",

@@ -20,6 +20,9 @@ LAPTOP = {
     "interrupted; nothing was changed": "已中断；未作更改",
     "a fault in stagedoor: {0}: {1}; please report it": "stagedoor 出现故障：{0}：{1}；请报告此问题",
     "name the gateway: stagedoor login https://HOST": "请指定网关：stagedoor login https://HOST",
+    "name the gateway: stagedoor login https://HOST; stagedoor whoami lists those of this machine": (
+        "请指定网关：stagedoor login https://HOST；stagedoor whoami 列出本机的网关"
+    ),
     "name --id-token-env or --id-token-file, not both": "--id-token-env 和 --id-token-file 只能指定一个",
     "the variable {0} has no ID token": "变量 {0} 中没有 ID 令牌",
     "{0} has no ID token": "{0} 中没有 ID 令牌",
@@ -150,8 +153,8 @@ LAPTOP = {
     ),
     "the server that answered {0} is not Stagedoor's web; check the address": "返回 {0} 的服务器不是 Stagedoor 的网页服务；请检查地址",
     "or log in: stagedoor login {0}": "或登录：stagedoor login {0}",
-    "line lost; trying again": "连接中断；正在重试",
-    "the line is back": "连接已恢复",
+    "connection lost; reconnecting": "连接中断；正在重试",
+    "reconnected": "连接已恢复",
     "the gateway hung up": "网关断开了连接",
     "no run was started in {0}": "{0} 中没有启动运行",
     "the runs cannot be listed": "无法列出运行",
