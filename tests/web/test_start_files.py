@@ -6,8 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from stagedoor.listeners.web.errors import ClientClosedError
 from stagedoor.listeners.web.terminal.relay import TerminalRelay
-from stagedoor.wire.terminal.frames import Notice, NoticeKind
+from stagedoor.model.session import End
+from stagedoor.wire.terminal.frames import In, Notice, NoticeKind
 from tests.fixtures.gateway import open_gateway
 from tests.fixtures.terminal import WebTerminal, ticket
 from tests.waiting import wait_until
@@ -50,6 +52,30 @@ def test_it_is_seen_and_can_be_interrupted(tmp_path: Path, waiting: Path, comman
         client.type(b"exit\r")
         client.until(lambda: client.exit is not None)
         client.close()
+
+
+class LostClient:
+    """A client that sends input, and whose connection is lost before the answer."""
+
+    async def read(self) -> tuple[In, bytes]:
+        return In(0, b"x"), b""
+
+    async def send(self, _frame: object) -> None:
+        raise ClientClosedError
+
+
+async def test_the_loss_of_a_watcher_who_types_is_no_fault() -> None:
+    carrier = TerminalRelay(
+        LostClient(),
+        None,
+        None,
+        None,
+        asyncio.Event(),
+        joins_only=True,
+        is_watching=True,
+        people=None,
+    )  # type: ignore[arg-type]
+    assert await carrier._relay_input(None) == (End.CLOSED, "")  # type: ignore[arg-type]
 
 
 class Client:

@@ -162,6 +162,15 @@ class TerminalRelay:
 
     async def _relay_input(self, process: "asyncssh.SSHClientProcess[bytes]") -> tuple[End, str]:
         """Pass the client's frames to the holder, at the holder's pace."""
+        try:
+            return await self._relay_client_frames(process)
+        except ClientClosedError:
+            return End.CLOSED, ""
+
+    async def _relay_client_frames(
+        self, process: "asyncssh.SSHClientProcess[bytes]"
+    ) -> tuple[End, str]:
+        """Pass on frames until either side is gone. Raises ClientClosedError."""
         while True:
             try:
                 frame, data = await self.client.read()
@@ -170,8 +179,6 @@ class TerminalRelay:
                     self.joins_only and isinstance(frame, Remove | Lock)
                 ):
                     raise TerminalError(describe_misplaced(frame))
-            except ClientClosedError:
-                return End.CLOSED, ""
             except TerminalError as error:
                 await self.client.send(Notice(NoticeKind.FAULT, str(error)))
                 return End.DOWNSTREAM_RESET, f"the developer's side broke the protocol: {error}"
