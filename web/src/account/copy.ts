@@ -20,6 +20,9 @@ export function copyOnClick(): void {
     if (navigator.clipboard === undefined) {
       copyByHand(text);
       done();
-    } else void navigator.clipboard.writeText(text).then(done);
+    } else void navigator.clipboard.writeText(text).then(done, () => {
+        copyByHand(text);
+        done();
+      });
   });
 }

@@ -55,8 +55,14 @@ export function setUpFiles(term: Terminal, path: string, app: string): void {
   async function browse(folder: Path): Promise<void> {
     const place = getElement("browse");
     const [title, entries] = [place.querySelector("p"), place.querySelector("ul")];
-    const about = await mover.about(folder, undefined, true).catch(() => undefined);
-    if (about?.kind !== "folder" || title === null || entries === null) return;
+    if (title === null || entries === null) return;
+    let about;
+    try {
+      about = await mover.about(folder, undefined, true);
+    } catch (error) {
+      return row("").over(`${folder.shown}: ${describeError(error)}`, true);
+    }
+    if (about.kind !== "folder") return;
     at = about.path;
     title.textContent = at.shown;
     const inside = at.encoded.replace(/\/$/, "");
