@@ -14,6 +14,7 @@ from stagedoor.authn.passes import by_provider
 from stagedoor.keys.sealing import SealingKey
 from stagedoor.model.denial import Denial
 from stagedoor.model.identity import Identity
+from stagedoor.model.pending_step_up import STEP_UP_OVER, PendingStepUp
 from stagedoor.model.policy import Policy, User
 from stagedoor.model.source import Source
 from stagedoor.oidc.id_token import Claims
@@ -23,7 +24,7 @@ from stagedoor.settings.sso import SingleSignOnSettings
 from stagedoor.signin.provider_sign_in import ProviderSignIns, StepUpResult
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.policy import load_policy
-from stagedoor.store.sign_in import identities, passes
+from stagedoor.store.sign_in import identities, passes, step_ups
 from stagedoor.store.sign_in.identities import ProviderAccount
 from tests.fixtures.people import sign_in
 
@@ -153,6 +154,22 @@ async def test_a_sign_in_that_ended_meanwhile_is_not_proved(
         assert desk.carol.sign_in is not None
         passes.end_sign_in(change.transaction, desk.carol.sign_in.id, "over", time.time())
     assert isinstance(await desk.service.finish(begun.sealed_state, [], FROM), Denial)
+
+
+async def test_a_terminal_that_no_longer_waits_is_not_proved(
+    tmp_path: Path, database: Database
+) -> None:
+    desk = Desk(tmp_path, database)
+    assert desk.carol.sign_in is not None
+    now, id_ = time.time(), desk.carol.sign_in.id
+    waiting = PendingStepUp("u1", id_, "carol", "shop", "laptop", "192.0.2.1", b"", now, now + 180)
+    begun = await desk.service.begin_step_up(desk.carol, "/", FROM, waiting)
+    assert not isinstance(begun, Denial)
+    refused = await desk.service.finish(begun.kept, [], FROM)
+    assert isinstance(refused, Denial)
+    assert refused.message == STEP_UP_OVER
+    step_ups.add(database, waiting, now, 1)
+    assert isinstance(await desk.service.finish(begun.kept, [], FROM), StepUpResult)
 
 
 async def test_a_provider_that_never_says_when_is_not_offered(

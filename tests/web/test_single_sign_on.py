@@ -286,8 +286,8 @@ def test_the_provider_proves_that_somebody_is_there(
     wait_until(lambda: "Confirm your identity" in browser.get("/app/secret")[1])
     assert "Confirm at Company" in browser.get("/step-up")[1]
 
-    def led() -> str:
-        status, page = browser.post("/step-up/sso", next="/app/secret")
+    def led(wanted: str = "/app/secret") -> str:
+        status, page = browser.post("/step-up/sso", next=wanted)
         assert status == 200
         return onward(page)
 
@@ -305,8 +305,11 @@ def test_the_provider_proves_that_somebody_is_there(
     victim = Browser(browser.origin)
     assert victim.get(idp.sign_in(led(), "carol-1"))[0] == 403
 
-    status, page = browser.get(idp.sign_in(led(), "carol-1", person))
+    assert "Your identity is confirmed" not in browser.get("/step-up")[1]
+    _, page = browser.get(idp.sign_in(led("/step-up"), "carol-1", person))
+    assert "Your identity is confirmed" in page, "at once"
     assert person.asked == before + 1
+    status, page = browser.get("/app/secret")
     assert status in (200, 503), "503: the page is not built"
     assert "Confirm your identity" not in page
     events = [

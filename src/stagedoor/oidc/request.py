@@ -75,14 +75,17 @@ class LoginPrompt:
     """A request that the person authenticate again, after `begun_at` (seconds since the epoch).
 
     With a `sign_in` (its id, in hexadecimal) it is a step-up: it creates no sign-in, and the proof
-    counts for that sign-in of `user`. `forget` is True if the provider reports the time of
-    authentication only on request; then this one proof has to suffice for all later sign-ins.
+    counts for that sign-in of `user`. `step_up` is the id of the pending step-up of a terminal, which must
+    still wait when the proof comes; None for a browser's own step-up. `forget` is True if the provider
+    reports the time of authentication only on request; then this one proof has to suffice for all later
+    sign-ins.
     """
 
     begun_at: float
     user: str | None = None
     sign_in: str | None = None
     forget: bool = False
+    step_up: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.identity import Identity
 from stagedoor.model.passkey import Challenge, ChallengeKind, PasskeyRecord, RelyingParty
-from stagedoor.model.pending_step_up import STEP_UP_OVER, PendingStepUp, is_open
+from stagedoor.model.pending_step_up import PendingStepUp
 from stagedoor.model.source import Source
 from stagedoor.signin.passkey_challenges import (
     create_challenge,
@@ -27,8 +27,9 @@ from stagedoor.signin.passkey_challenges import (
 )
 from stagedoor.signin.passkeys import Options, PasskeyAnswer
 from stagedoor.signin.source_limit import START_RATE, SourceLimit
+from stagedoor.signin.step_up import find_open_step_up
 from stagedoor.store.database import Transaction
-from stagedoor.store.sign_in import passes, step_ups
+from stagedoor.store.sign_in import passes
 from stagedoor.store.sign_in import passkeys as stored
 
 
@@ -118,10 +119,8 @@ class PasskeyChecks:
         if answered.step_up is None:
             assert answered.sign_in is not None, "the challenge was for a person's sign-in"
             return answered.sign_in
-        waiting = step_ups.find(transaction, answered.step_up)
-        if waiting is None or not is_open(waiting, answered.user or "", self._context.now()):
-            raise RefusedError(STEP_UP_OVER)
-        return waiting.sign_in
+        now = self._context.now()
+        return find_open_step_up(transaction, answered.step_up, answered.user or "", now).sign_in
 
     def _report_clone(
         self, passkey: PasskeyRecord, take: Callable[[Transaction], Challenge | bool | None]

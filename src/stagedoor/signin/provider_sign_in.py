@@ -17,6 +17,7 @@ from stagedoor.authn.passes import by_provider
 from stagedoor.keys.sealing import SealingKey
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method
+from stagedoor.model.pending_step_up import PendingStepUp
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.model.units import MINUTE_S
@@ -39,6 +40,7 @@ from stagedoor.settings.sso import SingleSignOnSettings
 from stagedoor.signin.provider_accounts import ProviderAccounts
 from stagedoor.signin.providers import log_refusal, read_rules
 from stagedoor.signin.source_limit import ATTEMPTS, SourceLimit
+from stagedoor.signin.step_up import find_open_step_up
 from stagedoor.store.sign_in import identities, passes
 from stagedoor.store.sign_in.identities import ProviderAccount
 
@@ -128,11 +130,16 @@ class ProviderSignIns:
         return await self._request(provider, wanted, None)
 
     async def begin_step_up(
-        self, identity: Identity, wanted: str, source: Source, sign_in_to_prove: bytes | None = None
+        self,
+        identity: Identity,
+        wanted: str,
+        source: Source,
+        waiting: PendingStepUp | None = None,
     ) -> ProviderRequest | Denial:
         """Begin a step-up of a user who is signed in; `wanted` is the address to open after it.
 
-        `sign_in_to_prove` is the id of the sign-in to prove, by default the browser's own.
+        The proof is for the browser's own sign-in or, with `waiting`, for that of a terminal whose letters
+        the user has typed.
         """
         provider = identity.credential_id or ""
         if not self.can_prove_presence(identity) or identity.sign_in is None:
@@ -144,8 +151,12 @@ class ProviderSignIns:
             )
         if (denial := self._attempts.take(source)) is not None:
             return denial
+        sign_in = identity.sign_in.id if waiting is None else waiting.sign_in
         prompt = LoginPrompt(
-            self._context.now(), identity.name, (sign_in_to_prove or identity.sign_in.id).hex()
+            self._context.now(),
+            identity.name,
+            sign_in.hex(),
+            step_up=None if waiting is None else waiting.id,
         )
         return await self._request(provider, wanted, prompt)
 
@@ -283,7 +294,7 @@ class ProviderSignIns:
     def _mark_proved(self, callback: _Callback, prompt: LoginPrompt) -> Denial | None:
         """Store that the sign-in is proved. Return why not if the account is another user's.
 
-        Runs in a thread. Raises NotFoundError, StoreError.
+        Runs in a thread. Raises RefusedError if the terminal no longer waits, NotFoundError, StoreError.
         """
         assert prompt.user is not None, "it is a user's"
         assert prompt.sign_in is not None, "it is a step-up"
@@ -295,8 +306,11 @@ class ProviderSignIns:
                 Reason.CREDENTIAL_WRONG,
                 f"at {callback.provider.name} you are not {prompt.user}; sign in there as yourself",
             )
+        now = self._context.now()
         with self._context.change(user, "step-up") as change:
-            passes.record_step_up(change.transaction, sign_in, self._context.now())
+            if prompt.step_up is not None:
+                find_open_step_up(change.transaction, prompt.step_up, user, now)
+            passes.record_step_up(change.transaction, sign_in, now)
             change.fields |= {
                 "user": user,
                 "sign_in": show_id(sign_in),

@@ -27,6 +27,7 @@ from stagedoor.model.target import Target
 from stagedoor.model.units import MINUTE_S
 from stagedoor.model.wait_limit import WaitLimit
 from stagedoor.signin.site import read_step_up_rules
+from stagedoor.store.database import Transaction
 from stagedoor.store.sign_in import passes, step_ups
 from stagedoor.store.sign_in.passkeys import list_passkeys
 from stagedoor.wire.oneline import fold
@@ -47,6 +48,14 @@ class _LastStepUp:
     id: str
     ends_at: float
     instruction: str = field(repr=False)
+
+
+def find_open_step_up(transaction: Transaction, id_: str, user: str, now: float) -> PendingStepUp:
+    """Return the step-up of `user` that waits under `id_`. Raises RefusedError if it no longer waits."""
+    step_up = step_ups.find(transaction, id_)
+    if step_up is None or not is_open(step_up, user, now):
+        raise RefusedError(STEP_UP_OVER)
+    return step_up
 
 
 class StepUpService:
@@ -163,9 +172,7 @@ class StepUpService:
     def check(self, identity: Identity, id_: str, letters: str) -> PendingStepUp | Denial:
         """Return the user's step-up if its letters are right. Wrong letters use up one of its tries."""
         with self._context.database.read() as transaction:
-            step_up = step_ups.find(transaction, id_)
-        if step_up is None or not is_open(step_up, identity.name, self._context.now()):
-            raise RefusedError(STEP_UP_OVER)
+            step_up = find_open_step_up(transaction, id_, identity.name, self._context.now())
         is_right, after = try_letters(step_up, letters)
         if is_right:
             return step_up

@@ -168,12 +168,15 @@ class RequestGuard:
 
     async def apply_change(self, change: Awaitable[Denial | None]) -> Denial | None:
         """Await a change of the policy, then read the policy, so that the next page shows the change."""
-        policy = self.flow.policy
-        version = policy.version
         denial = await change
         if denial is None:
-            await policy.read_newer_than(version)
+            await self.read_policy()
         return denial
+
+    async def read_policy(self) -> None:
+        """Read the policy, so that the next page shows a change that was just made."""
+        policy = self.flow.policy
+        await policy.read_newer_than(policy.version)
 
     def is_secure(self, connection: HTTPConnection) -> bool:
         """Return whether the client uses TLS, to us or to a trusted reverse proxy that reports so."""

@@ -110,16 +110,17 @@ class StepUpPages:
     ) -> Response | Denial:
         """Send the browser to the identity provider for the proof."""
         wanted = restrict_path(fields.get("next", ""), self._pages.home_path)
-        sign_in_to_prove = None
+        waiting = None
         if id_ := fields.get("id", ""):
-            waiting = await self._step_ups.check(identity, id_, fields.get("letters", ""))
-            if isinstance(waiting, Denial):
-                return waiting
-            wanted, sign_in_to_prove = f"{self._path}/{waiting.id}", waiting.sign_in
+            checked = await self._step_ups.check(identity, id_, fields.get("letters", ""))
+            if isinstance(checked, Denial):
+                return checked
+            waiting = checked
+            wanted = f"{self._path}/{waiting.id}"
         # A full URL: the provider sends the browser back to one host, and the app may have another.
         wanted = self._guard.find_own_origin(request) + wanted
         source = self._guard.find_source(request)
-        begun = await self._sign_ins.begin_step_up(identity, wanted, source, sign_in_to_prove)
+        begun = await self._sign_ins.begin_step_up(identity, wanted, source, waiting)
         if isinstance(begun, Denial):
             return begun
         return self._single_sign_on.redirect_to_provider(request, begun)

@@ -94,6 +94,7 @@ class SingleSignOnRoutes:
         if isinstance(result, ProviderRequest):
             return self.redirect_to_provider(request, result)
         if isinstance(result, StepUpResult):
+            await self._guard.read_policy()
             return self._forget(request, RedirectResponse(result.wanted, SEE_OTHER))
         session = await self._pages.begin_session(
             request, result.identity, result.wanted, result.answer
