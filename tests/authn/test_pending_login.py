@@ -24,6 +24,7 @@ from stagedoor.model.pending_login import (
     approve_by_letters,
     deny,
     derive_letters,
+    describe_tries,
     has_verifier,
     is_due,
     spend,
@@ -166,3 +167,7 @@ def test_letters_make_no_word_and_are_read_back(random: bytes) -> None:
 def test_no_verifier_but_the_own_one(verifier: str, other: str) -> None:
     assert has_verifier(login(), verifier) == (verifier == "verifier")
     assert hash_secret(verifier) != hash_secret(other) or verifier == other
+
+
+def test_the_tries_that_are_left_are_counted_in_words() -> None:
+    assert [describe_tries(left) for left in (1, 2)] == ["1 try is left", "2 tries are left"]

@@ -162,3 +162,8 @@ def is_due(login: PendingLogin, now: float, code: str | None = None) -> bool:
 def spend(login: PendingLogin) -> PendingLogin:
     """Return `login` as spent, after its sign-in was created."""
     return replace(login, state=LoginState.SPENT)
+
+
+def describe_tries(left: int) -> str:
+    """Describe the number of attempts at the letters that are left."""
+    return "1 try is left" if left == 1 else f"{left} tries are left"

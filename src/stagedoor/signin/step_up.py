@@ -15,6 +15,7 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.letters import choose_letters, hash_letters, show_letters
+from stagedoor.model.pending_login import describe_tries
 from stagedoor.model.pending_step_up import (
     STEP_UP_OVER,
     STEP_UP_PENDING_S,
@@ -186,7 +187,7 @@ class StepUpService:
                 "tries_left": after.tries_left,
             }
         left = after.tries_left
-        again = f"{left} tries are left" if left else "connect again for other letters"
+        again = describe_tries(left) if left else "connect again for other letters"
         return Denial(
             Reason.CREDENTIAL_WRONG, f"those are not the letters that the terminal shows; {again}"
         )

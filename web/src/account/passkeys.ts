@@ -8,7 +8,7 @@ const NONE = t`Passkeys do not work here: they need https:// and a browser that 
 
 function explain(error: unknown): string {
   // The browser's message about a cancelled dialog is written for developers.
-  if (error instanceof DOMException && error.name === "NotAllowedError") return t`Your identity was not confirmed: it was cancelled, or took too long.`;
+  if (error instanceof DOMException && error.name === "NotAllowedError") return t`The passkey dialog was cancelled or timed out.`;
   if (error instanceof DOMException && error.name === "InvalidStateError") return t`This device has a passkey for you already.`;
   return describeError(error);
 }

@@ -15,7 +15,13 @@ from stagedoor.model import pending_login
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.identity import Identity
-from stagedoor.model.pending_login import LOGIN_OVER, LOGIN_PENDING_S, LoginState, PendingLogin
+from stagedoor.model.pending_login import (
+    LOGIN_OVER,
+    LOGIN_PENDING_S,
+    LoginState,
+    PendingLogin,
+    describe_tries,
+)
 from stagedoor.model.webpass import KeyLogin
 from stagedoor.store.sign_in import logins, pending_logins
 
@@ -66,7 +72,7 @@ class LoginApproval:
         if after.state is LoginState.APPROVED and (code is not None or after.code_hash is None):
             return after, code
         left = after.tries_left
-        again = f"{left} tries are left" if left else "this login is over: begin another"
+        again = describe_tries(left) if left else "this login is over: begin another"
         return Denial(
             Reason.CREDENTIAL_WRONG,
             f"those are not the letters of a terminal that logs in at {gateway}; {again}",

@@ -248,6 +248,7 @@ REFUSALS = {
     "this login is over": "此登录已结束",
     "begin another": "请重新发起",
     "{0} tries are left": "还可尝试 {0} 次",
+    "1 try is left": "还可尝试 1 次",
     "this login is for another user than you, {0}; log in as yourself": "此登录属于其他用户，而你是 {0}；请以本人身份登录",
     "type the letters that the terminal shows": "请输入终端显示的字母",
     "those are not the letters of a terminal that logs in at {0}; {1}": "这些不是正在 {0} 登录的终端所显示的字母；{1}",

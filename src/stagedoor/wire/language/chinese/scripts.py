@@ -71,7 +71,7 @@ SCRIPTS = {
     "{0} shares a terminal of {1} with you. You watch it, and may type.": "{0} 与你共享 {1} 的一个终端。你可以旁观，也可以输入。",
     "This browser does not let pages store anything, which a shared terminal needs.": "此浏览器不允许页面保存任何内容，而共享终端需要保存。",
     "Passkeys do not work here: they need https:// and a browser that supports them.": "此浏览器或此页面无法使用通行密钥：需要 https:// 和支持通行密钥的浏览器。",
-    "Your identity was not confirmed: it was cancelled, or took too long.": "未能验证：操作已取消，或耗时过长。",
+    "The passkey dialog was cancelled or timed out.": "通行密钥对话框已取消或超时。",
     "This device has a passkey for you already.": "此设备已有你的通行密钥。",
     "No passkey was made.": "没有创建通行密钥。",
     "No passkey was used.": "没有使用通行密钥。",
