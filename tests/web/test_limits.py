@@ -88,6 +88,41 @@ def test_a_body_that_drips_in_is_cut_off(hurried: Gateway) -> None:
     assert BODY_S / 2 < took_s < 4 * BODY_S
 
 
+EARLY = b"POST /nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n"
+"""A request that is answered before its body."""
+
+
+def test_a_body_that_is_complete_after_the_answer_leaves_the_connection_open(
+    hurried: Gateway,
+) -> None:
+    with line(hurried) as early:
+        early.sendall(EARLY)
+        assert early.recv(65536).startswith(b"HTTP/1.1 4")
+        early.sendall(b"xx")
+        early.settimeout(HEADER_S + 1)
+        with suppress(TimeoutError):
+            while True:
+                assert early.recv(65536), "it was closed"
+        early.sendall(b"GET /sign-in HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert early.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_body_that_is_never_complete_after_the_answer_is_cut_off_as_such(
+    hurried: Gateway,
+) -> None:
+    at = len(hurried.lines)
+    with line(hurried) as early:
+        source = source_of(early)
+        early.sendall(EARLY + b"x")
+        while early.recv(65536):
+            pass
+    hurried.wait_for_session(source, after=at)
+    texts = [str(record) for record in hurried.lines[at:] if record.get("source") == source]
+    assert any(
+        "the rest of the request's body was not complete after 3 s" in text for text in texts
+    )
+
+
 def test_one_who_says_nothing_is_closed_without_a_word(hurried: Gateway) -> None:
     at = len(hurried.lines)
     with line(hurried) as silent:

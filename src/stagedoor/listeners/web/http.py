@@ -89,27 +89,31 @@ class HttpServerProtocol(H11Protocol):
         self._pending = pending
         self._timeout_s = timeout_s
         self._record_denial = record_denial
-        self._header_due: asyncio.TimerHandle | None = self.loop.call_at(due, self._too_late)
+        self._deadline: asyncio.TimerHandle | None = self.loop.call_at(due, self._on_deadline)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the wait for a header."""
-        self._stop_waiting()
+        """Stop the deadline."""
+        self._stop_deadline()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser, and start or stop the wait for a header."""
+        """Feed the parser, and start or stop the deadline."""
         if self.cycle is None or self.cycle.response_complete:
-            self._await_header()  # of another request
+            self._start_deadline()  # the first bytes of the next request
         before = self.cycle
         super().data_received(data)
         if self.cycle is not before or self.transport.get_protocol() is not self:
-            self._stop_waiting()  # a header is complete; a WebSocket has a protocol of its own
+            self._stop_deadline()  # a header is complete; a WebSocket has a protocol of its own
+        elif self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]:
+            # The rest of a body that was answered early is complete: the connection is idle again.
+            self._stop_deadline()
+            self._keep_alive()
 
     def on_response_complete(self) -> None:
         """Bound the rest of a request's body that is still coming."""
         if self.conn.their_state is h11.SEND_BODY:
             # The answer was sent before the body was complete, which must not hold the connection forever.
-            self._await_header()
+            self._start_deadline()
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
@@ -119,22 +123,30 @@ class HttpServerProtocol(H11Protocol):
             self.transport.write(encode_refusal(self.conn.fault))
         self.transport.close()
 
-    def _await_header(self) -> None:
-        if self._header_due is None:
-            self._header_due = self.loop.call_later(self._timeout_s, self._too_late)
+    def _start_deadline(self) -> None:
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(self._timeout_s, self._on_deadline)
 
-    def _stop_waiting(self) -> None:
-        if self._header_due is not None:
-            self._header_due.cancel()
-            self._header_due = None
+    def _keep_alive(self) -> None:
+        """Close the connection once it has been idle for the time between two requests."""
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
 
-    def _too_late(self) -> None:
-        self._header_due = None
+    def _stop_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _on_deadline(self) -> None:
+        self._deadline = None
         if self._pending.has_spoken and (self.cycle is None or self.cycle.response_complete):
-            denial = Denial(
-                Reason.HEADER_TIMEOUT,
-                f"the request's header was not complete after {self._timeout_s:g} s",
-            )
+            limit_s = self._timeout_s
+            why = f"the request's header was not complete after {limit_s:g} s"
+            if self.conn.their_state is h11.SEND_BODY:
+                why = f"the rest of the request's body was not complete after {limit_s:g} s"
+            denial = Denial(Reason.HEADER_TIMEOUT, why)
             self._record_denial(denial, self._pending.source)
             if self.conn.our_state is h11.IDLE:
                 self.transport.write(encode_refusal(denial))

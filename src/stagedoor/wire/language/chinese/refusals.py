@@ -344,6 +344,7 @@ REFUSALS = {
     "this port expects TLS; put https:// before its address": "此端口使用 TLS；请在地址前写 https://",
     "more than {0} connections had not sent a whole header, and this was the oldest of the network with the most of them": "超过 {0} 个连接尚未发送完整的请求头，此连接是其中数量最多的网络中最早的一个",
     "more connections than this worker keeps had not signed in, and this was the oldest of the network with the most of them": "未登录的连接超过此 worker 的上限，此连接是其中数量最多的网络中最早的一个",
+    "the rest of the request's body was not complete after {0} s": "请求体的其余部分在 {0} 秒后仍不完整",
     "the request's header was not complete after {0} s": "请求头在 {0} 秒后仍不完整",
     "the proxy at {0} sent an X-Forwarded-For whose last entry is not an address": "代理 {0} 发送的 X-Forwarded-For 中最后一项不是地址",
     "this is the WebShell's port; HTTP CONNECT has one of its own": "这是 WebShell 的端口；HTTP CONNECT 有自己的端口",
