@@ -42,7 +42,7 @@ pytestmark = pytest.mark.timeout(300)  # the first of a process starts an API se
 def judged(lone: LoneApi, fenced: Fenced) -> Iterator[None]:
     """A gateway runs, which is not asked for a shell: it judges those that others asked for too."""
     patch = pytest.MonkeyPatch()
-    patch.setattr("stagedoor.shells.kubernetes.live.register.OTHERS_S", 0.0)
+    patch.setattr("stagedoor.shells.kubernetes.live.register.OTHER_GATEWAY_S", 0.0)
     patch.setattr("stagedoor.shells.kubernetes.live.register.RECHECK_PAUSE_S", 0.1)
     with gateway(lone, fenced):
         yield

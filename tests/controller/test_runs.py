@@ -7,8 +7,8 @@ from typing import Any, cast
 import pytest
 
 from stagedoor.controller.runs import (
-    KEPT_S,
-    START_WITHIN_S,
+    CANCELLED_LEASE_KEPT_S,
+    RESUME_WITHIN_S,
     RunReconciler,
     RunStep,
     decide_run,
@@ -43,7 +43,7 @@ def job(*, suspend: bool = False, ended: str = "") -> dict[str, Any]:
     }
 
 
-LATE = START_WITHIN_S + 1
+LATE = RESUME_WITHIN_S + 1
 CANCELLED = show_time(NOW - 1)
 FAILED = '{"step": "x", "message": "y"}'
 
@@ -72,7 +72,7 @@ FAILED = '{"step": "x", "message": "y"}'
         (lease(job="u-1", cancelled=CANCELLED), job(), RunStep.DELETE_JOB),
         (lease(job="u-1", cancelled=CANCELLED), None, RunStep.NOTHING),
         (lease(cancelled=CANCELLED), None, RunStep.NOTHING),
-        (lease(cancelled=show_time(NOW - KEPT_S - 1)), None, RunStep.DELETE_LEASE),
+        (lease(cancelled=show_time(NOW - CANCELLED_LEASE_KEPT_S - 1)), None, RunStep.DELETE_LEASE),
         (None, None, RunStep.NOTHING),
     ],
 )

@@ -26,7 +26,7 @@ from stagedoor.shells.kubernetes.derive.annotations import AppSettings
 from stagedoor.shells.kubernetes.derive.kit import Kit
 from stagedoor.shells.kubernetes.derive.notes import NoteKind
 from stagedoor.shells.kubernetes.live.lifecycle import IN_USE_S, RECHECK_S, RENEW_S
-from stagedoor.shells.kubernetes.live.start import LOOK_S, UNCHANGED_S
+from stagedoor.shells.kubernetes.live.start import LOOK_S, UNCHANGED_SETTLE_S
 from stagedoor.shells.kubernetes.names import CONTAINER, IDLE_SINCE, OPT_IN, STALE
 from stagedoor.wire.rfc3339 import show_time
 from tests.kube.apps import deployment
@@ -465,7 +465,7 @@ async def test_who_waits_for_an_app_that_offers_no_shell_any_more_is_told() -> N
         await it.until(lambda: LEASE in it.cluster.objects)
         app = it.cluster.objects[Kind.DEPLOYMENT, "apps", "app01"]
         it.cluster.put({**app, "metadata": {**app["metadata"], "labels": {}}})
-        async with asyncio.timeout(UNCHANGED_S + 2 * LOOK_S):
+        async with asyncio.timeout(UNCHANGED_SETTLE_S + 2 * LOOK_S):
             refused = await waiting
         assert isinstance(refused, Denial)
         assert "the app no longer offers a shell" in refused.message

@@ -23,7 +23,7 @@
 
 #define GRACE_MS 10000
 #define PIECE 8192              // bytes in a line; with escapes it is twice that at most
-#define LEFT (1024 * 1024)      // the most that is read from each pipe after the end: processes that stay may go on writing
+#define MAX_LEFTOVER_BYTES (1024 * 1024)  // read from each pipe after the end at most: processes that stay may go on writing
 #define MESSAGE "/dev/termination-log"
 #define TIMED_OUT 124
 #define STOPPED 143
@@ -144,6 +144,6 @@ int task_main(int argc, char **argv) {
   if (getpid() == 1) kill(-1, SIGKILL);
   else kill(-run.task, SIGKILL);
   for (int stream = 0; stream < 2; stream++)
-    for (size_t left = LEFT, got; left && (got = forward(stream)); left -= got < left ? got : left) {}
+    for (size_t left = MAX_LEFTOVER_BYTES, got; left && (got = forward(stream)); left -= got < left ? got : left) {}
   finish();
 }

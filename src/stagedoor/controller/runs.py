@@ -28,10 +28,10 @@ from stagedoor.shells.kubernetes.ports import Cause, Cluster
 
 CHECK_S = 10.0
 """Seconds between two checks of all runs."""
-START_WITHIN_S = 90.0
-"""A Job that is not resumed within this time after its lease is deleted, since no gateway still waits for
-it."""
-KEPT_S = 120.0
+RESUME_WITHIN_S = 90.0
+"""Seconds after its lease was created at which a Job that was not resumed is deleted, since no gateway waits
+for it any longer."""
+CANCELLED_LEASE_KEPT_S = 120.0
 """How long the lease of a cancelled run is kept, in which gateways read that a user has cancelled it."""
 CONCURRENCY = 8
 
@@ -58,13 +58,13 @@ def decide_run(lease: Object | None, job: Object | None, now: float) -> RunStep:
     if lease is None:
         return RunStep.DELETE_JOB if is_suspended else RunStep.NOTHING
     asked_at = read_time((lease.get("spec") or {}).get("renewTime"))
-    is_late = asked_at is None or now > asked_at + START_WITHIN_S
+    is_late = asked_at is None or now > asked_at + RESUME_WITHIN_S
     is_over = job is not None and _has_ended(job)
     cancelled = find_cancel_time(lease)
     if cancelled is not None:
         if job is not None and not is_over:
             return RunStep.DELETE_JOB
-        return RunStep.DELETE_LEASE if now > cancelled + KEPT_S else RunStep.NOTHING
+        return RunStep.DELETE_LEASE if now > cancelled + CANCELLED_LEASE_KEPT_S else RunStep.NOTHING
     created = (lease["metadata"].get("annotations") or {}).get(RUN_JOB)
     if job is None:
         if created is not None or is_late:

@@ -28,10 +28,10 @@ EARLY_S = 60.0
 OUTPUT_LIMIT = 1024 * 1024
 """The most bytes of a credential. A certificate with its key has a few thousand."""
 
-_SAYS_LIMIT = 300
+_STDERR_CHARS = 300
 _COMPLAINT_BYTES = 4096
 _STDERR = 2
-_LEFT_S = 1.0
+_PIPE_GRACE_S = 1.0
 """How long a program's pipes are read after its exit if a process that it started holds them open."""
 
 
@@ -168,7 +168,7 @@ class _ProgramRun(asyncio.SubprocessProtocol):
     def process_exited(self) -> None:
         """Note the exit, and wait just a little longer for the pipes."""
         self.exited.set()
-        asyncio.get_running_loop().call_later(_LEFT_S, self.done.set)
+        asyncio.get_running_loop().call_later(_PIPE_GRACE_S, self.done.set)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note that the program has exited and its pipes have ended."""
@@ -218,7 +218,7 @@ async def _output(program: Program) -> bytes:
             f"{program.command} printed more than {OUTPUT_LIMIT} bytes, which is not a credential"
         )
     if status := transport.get_returncode():
-        says = fold(run.errors.decode("utf-8", "replace"))[-_SAYS_LIMIT:]
+        says = fold(run.errors.decode("utf-8", "replace"))[-_STDERR_CHARS:]
         raise CredentialError(
             f"{program.command} brought no credential (exit status {status}): {says}"
         )

@@ -256,11 +256,11 @@ class Lines:
 
 
 API = "the cluster's API"
-CLUSTER = "the whole cluster"
+CLUSTER_PART = "the whole cluster"
 
 
 class WatchProblems:
-    """Reports the parts of the cluster (`API`, `CLUSTER`, `namespace apps`) that cannot be watched.
+    """Reports the parts of the cluster (`API`, `CLUSTER_PART`, `namespace apps`) that cannot be watched.
 
     It reports a part with the reason when the first of its watches fails, and with None once all of them work
     again.
@@ -287,4 +287,4 @@ class WatchProblems:
 def _part(watch: ApiRequest, problem: ClusterError) -> str:
     if problem.reason == NO_ANSWER:
         return API
-    return f"namespace {watch.namespace}" if watch.namespace else CLUSTER
+    return f"namespace {watch.namespace}" if watch.namespace else CLUSTER_PART

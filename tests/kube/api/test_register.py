@@ -210,7 +210,7 @@ async def test_an_app_at_which_we_fail_keeps_no_other_from_starting(
 async def test_two_gateways_agree_and_the_one_that_is_asked_is_first(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stagedoor.shells.kubernetes.live.register.OTHERS_S", 3600.0)
+    monkeypatch.setattr("stagedoor.shells.kubernetes.live.register.OTHER_GATEWAY_S", 3600.0)
     other = Running(running.cluster, running.namespace)
     try:
         app = await running.app()

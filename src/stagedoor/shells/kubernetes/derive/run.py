@@ -47,11 +47,11 @@ from stagedoor.shells.kubernetes.sentences import clean_text
 from stagedoor.wire.rfc3339 import parse_time
 
 TASK = f"{KIT_PATH}/bin/task"
-START_S = 900
+POD_START_S = 900
 """The part of a Job's deadline for the start of its pod: a node may have to be added, an image pulled."""
 END_S = 60
 """The part for the end of its pod."""
-KEPT_S = 3600
+JOB_TTL_S = 3600
 """How long an ended Job is kept, and so the container's log."""
 GRACE_S = 30
 """The pod's grace, 10 s of which the kit gives to the task (GRACE_MS)."""
@@ -144,8 +144,8 @@ def build_run_job(
             "manualSelector": False,
             "backoffLimit": 0,
             "podReplacementPolicy": "Failed",
-            "activeDeadlineSeconds": order.timeout_s + START_S + END_S,
-            "ttlSecondsAfterFinished": KEPT_S,
+            "activeDeadlineSeconds": order.timeout_s + POD_START_S + END_S,
+            "ttlSecondsAfterFinished": JOB_TTL_S,
             "template": template,
         },
     }

@@ -10,9 +10,9 @@ from stagedoor.shells.kubernetes.ports import Cluster
 
 LONGEST_S, SHORTEST_S, ROUND_S = 10.0, 0.5, 60.0
 """The seconds between two requests: a round covers all namespaces, unless that would be too often."""
-AGAIN = 4
+LOST_PER_TURN = 4
 """The most lost namespaces that are checked each time, besides the next one."""
-FRESH_TURNS = 120
+NEW_NAMESPACE_CHECKS = 120
 """How often in a row a new namespace is checked, until its Role is there."""
 
 
@@ -47,7 +47,7 @@ class WriteAccess:
         self.problems = {name: why for name, why in self.problems.items() if name not in gone}
         fresh = [name for name in self._namespaces if name not in known]
         self._fresh = {name: left for name, left in self._fresh.items() if name not in gone}
-        self._fresh |= dict.fromkeys(fresh, FRESH_TURNS)
+        self._fresh |= dict.fromkeys(fresh, NEW_NAMESPACE_CHECKS)
         self._news.set()
 
     async def run(self) -> None:
@@ -66,7 +66,7 @@ class WriteAccess:
             if self._namespaces:
                 turn += 1
                 next_one = self._namespaces[turn % len(self._namespaces)]
-                for name in {next_one, *islice(self.problems, AGAIN)}:
+                for name in {next_one, *islice(self.problems, LOST_PER_TURN)}:
                     await self._ask(name)
 
     async def _pause(self) -> None:

@@ -11,7 +11,7 @@ from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.derive.objects import read_failure_cause
 from stagedoor.shells.kubernetes.live.mirror import find_shell_app
 from stagedoor.shells.kubernetes.live.namespace_cache import NamespaceCache
-from stagedoor.shells.kubernetes.live.start import MENDED_S
+from stagedoor.shells.kubernetes.live.start import RETRY_AFTER_CAUSE_S
 from stagedoor.shells.kubernetes.names import ASKED_BY, IDLE_SINCE
 from stagedoor.shells.starts import refuse_start
 
@@ -51,14 +51,14 @@ class ShellBounds:
                 f"its namespace has {in_namespace} running shells, which is the limit: try again when one "
                 "of them has stopped"
             )
-            return refuse_start(target, why, MENDED_S)
+            return refuse_start(target, why, RETRY_AFTER_CAUSE_S)
         of_user = sum(asked_by == user for asked_by in running.values())
         if of_user >= self.per_user:
             why = (
                 f"you have {of_user} running shells, which is the limit: log out of one, wait until it "
                 "stops, and try again"
             )
-            return refuse_start(target, why, MENDED_S)
+            return refuse_start(target, why, RETRY_AFTER_CAUSE_S)
         return None
 
 

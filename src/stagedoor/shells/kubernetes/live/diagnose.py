@@ -34,7 +34,7 @@ from stagedoor.shells.kubernetes.sentences import (
 )
 from stagedoor.wire.rfc3339 import parse_time
 
-LOG_LINES = 20
+CAUSE_LOG_LINES = 20
 """The number of lines at the end of a container's log that `LogRequest` asks for."""
 
 PATIENCE_S = 10
@@ -80,7 +80,7 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class LogRequest:
-    """A request to read the last LOG_LINES lines of a container's log, and to call `diagnose` with them."""
+    """A request to read the last CAUSE_LOG_LINES lines of a container's log and pass them to `diagnose`."""
 
     pod: str
     container: str

@@ -18,12 +18,12 @@ Keep = Callable[[Object], Object]
 """Returns the part of an object to keep, including its uid, to save memory."""
 
 ObjectKey = tuple[str, str]
-"""A namespace and a name in it. Objects outside of namespaces have the namespace CLUSTER."""
+"""A namespace and a name in it. Objects outside of namespaces have the namespace ALL_NAMESPACES."""
 
 OnChange = Callable[[Collection[ObjectKey]], None]
 """Called with the keys of created, changed or deleted objects. Runs in the loop and must not block."""
 
-CLUSTER = ""
+ALL_NAMESPACES = ""
 """The namespace of a watch that covers all namespaces."""
 
 
@@ -75,7 +75,7 @@ class Mirror:
         self._labels = labels
         self._keep = keep
         self._metadata_only = metadata_only
-        self._feeds = {CLUSTER: _Feed()}
+        self._feeds = {ALL_NAMESPACES: _Feed()}
         self._news = asyncio.Event()
         """Set at each change of a feed, and replaced by a new event."""
         self._namespaces = None if namespaces is None else frozenset(namespaces)
@@ -138,19 +138,19 @@ class Mirror:
 
     async def run(self) -> None:
         """Follow the API until cancelled. Raises no other exception, since `Cluster.watch` never gives up."""
-        feed, narrow = self._feeds[CLUSTER], list[asyncio.Task[None]]()
-        async with asyncio.TaskGroup() as tasks, aclosing(self._watch(CLUSTER)) as changes:
+        feed, narrow = self._feeds[ALL_NAMESPACES], list[asyncio.Task[None]]()
+        async with asyncio.TaskGroup() as tasks, aclosing(self._watch(ALL_NAMESPACES)) as changes:
             async for change in changes:
                 is_refused = change.problem is not None and change.problem.status == 403
                 if is_refused and not feed.synced and not narrow:
-                    for namespace in (self._namespaces or {CLUSTER}) - {CLUSTER}:
+                    for namespace in (self._namespaces or {ALL_NAMESPACES}) - {ALL_NAMESPACES}:
                         self._feeds[namespace] = _Feed()
                         narrow.append(tasks.create_task(self._follow(namespace)))
                 elif change.verb is Verb.LISTED and narrow:
                     while narrow:
                         narrow.pop().cancel()
-                    self._feeds = {CLUSTER: feed}
-                self._carry_out(feed, CLUSTER, change)
+                    self._feeds = {ALL_NAMESPACES: feed}
+                self._carry_out(feed, ALL_NAMESPACES, change)
 
     async def _follow(self, namespace: str) -> None:
         async with aclosing(self._watch(namespace)) as changes:
@@ -167,10 +167,10 @@ class Mirror:
         )
 
     def _feed(self, namespace: str) -> _Feed:
-        return self._feeds.get(namespace) or self._feeds[CLUSTER]
+        return self._feeds.get(namespace) or self._feeds[ALL_NAMESPACES]
 
     def _carry_out(self, feed: _Feed, scope: str, change: Change) -> None:
-        """Apply a change of a feed to the objects; `scope` is its namespace, or CLUSTER."""
+        """Apply a change of a feed to the objects; `scope` is its namespace, or ALL_NAMESPACES."""
         if change.verb is Verb.CHANGED:
             self._take(change.objects)
         elif change.verb is Verb.DELETED:
@@ -281,7 +281,7 @@ async def list_everywhere(
     """
     items: list[Object] = []
     refusals: list[ClusterError] = []
-    for scope in (CLUSTER, *namespaces):
+    for scope in (ALL_NAMESPACES, *namespaces):
         try:
             items += await cluster.list(kind, scope, labels)
         except ClusterError as error:
@@ -289,7 +289,7 @@ async def list_everywhere(
                 raise
             refusals.append(error)
         else:
-            if scope == CLUSTER:
+            if scope == ALL_NAMESPACES:
                 break
     if len(refusals) > len(namespaces):
         raise refusals[0]

@@ -7,7 +7,7 @@ from typing import Any
 
 from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.target import is_valid_environment
-from stagedoor.shells.kubernetes.live.mirror import CLUSTER, Mirror, select_metadata
+from stagedoor.shells.kubernetes.live.mirror import ALL_NAMESPACES, Mirror, select_metadata
 from stagedoor.shells.kubernetes.names import ENVIRONMENT
 from stagedoor.shells.kubernetes.ports import Cluster
 
@@ -94,7 +94,7 @@ class NamespaceDirectory:
             self._mirror = Mirror(
                 cluster,
                 Kind.NAMESPACE,
-                [CLUSTER],
+                [ALL_NAMESPACES],
                 namespaces.labels,
                 select_metadata,
                 metadata_only=True,
@@ -113,14 +113,14 @@ class NamespaceDirectory:
 
     def find(self, name: str) -> Object | None:
         """Return the metadata of a selected namespace, or None."""
-        return None if self._mirror is None else self._mirror.get(CLUSTER, name)
+        return None if self._mirror is None else self._mirror.get(ALL_NAMESPACES, name)
 
     @property
     def problem(self) -> str | None:
         """Return why the namespaces are not known, in one line; None if they are."""
-        if self._mirror is None or self._mirror.is_synced(CLUSTER):
+        if self._mirror is None or self._mirror.is_synced(ALL_NAMESPACES):
             return None
-        problem: ClusterError | None = self._mirror.find_problem(CLUSTER)
+        problem: ClusterError | None = self._mirror.find_problem(ALL_NAMESPACES)
         why = problem.message if problem is not None else "no answer of the Kubernetes API yet"
         return f"the namespaces with the label {self._labels} are not known: {why}"
 
@@ -138,11 +138,11 @@ class NamespaceDirectory:
     async def wait_until_synced(self, *, or_refused: bool = False) -> None:
         """Wait, without a time limit, until the namespaces are known; `or_refused` is as in `Mirror`."""
         if self._mirror is not None:
-            await self._mirror.wait_until_synced(CLUSTER, or_refused=or_refused)
+            await self._mirror.wait_until_synced(ALL_NAMESPACES, or_refused=or_refused)
 
     def _choose(self) -> None:
         assert self._mirror is not None, "only a mirror reports changes"
-        chosen = choose_namespaces(self._mirror.list_objects(CLUSTER).values(), self._own)
+        chosen = choose_namespaces(self._mirror.list_objects(ALL_NAMESPACES).values(), self._own)
         if chosen != NamespaceDecision(self.by_environment, self.refused):
             self.by_environment, self.refused = chosen.by_environment, chosen.refused
             self._on_change()

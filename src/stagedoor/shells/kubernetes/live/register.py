@@ -25,7 +25,7 @@ from stagedoor.shells.kubernetes.ports import Cluster
 
 RECHECK_PAUSE_S = 1.0
 """Seconds until a shell that has not started is judged again, since its app may have changed."""
-OTHERS_S = 0.5
+OTHER_GATEWAY_S = 0.5
 """Seconds for which a start is left to the gateway that requested it. All gateways see all starts."""
 MAX_CONCURRENT = 8
 """The most shells that are judged at the same time. Most of this time is spent waiting for the API."""
@@ -121,7 +121,7 @@ class Register:
         for app, shell in starting.items():
             known = self._due.get(app)
             if known is None or known[0] != identify_shell(shell):
-                first_at = now if self._logins[app] else now + OTHERS_S
+                first_at = now if self._logins[app] else now + OTHER_GATEWAY_S
                 self._due[app] = (identify_shell(shell), first_at)
         due = {app: shell for app, shell in starting.items() if self._due[app][1] <= now}
         for app, shell in due.items():

@@ -11,7 +11,7 @@ from stagedoor.model.shell import Progress, ProgressStep, Shell
 from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.derive.objects import read_failure
 from stagedoor.shells.kubernetes.live.diagnose import (
-    LOG_LINES,
+    CAUSE_LOG_LINES,
     SSHD,
     WAITING,
     LogRequest,
@@ -32,14 +32,14 @@ LOOK_S = 1.0
 """Seconds between two checks of a start in which nothing changes."""
 EVENTS_S = 2.0
 """Seconds between two reads of Events, which are not watched."""
-AWAITED_S = 3.0
+RENEW_WAITING_S = 3.0
 """Seconds between renewals of the lease while a login waits: a start may take longer than the idle time."""
-SURE_S = 0.5
+CAUSE_SETTLE_S = 0.5
 """Seconds for which a cause has to persist, since the mirrors may still show the previous attempt."""
-UNCHANGED_S = 5.0
+UNCHANGED_SETTLE_S = 5.0
 """The same for a shell that has not changed since the request: the app may just have been corrected, and a
 busy controller may have yet to replace the shell."""
-MENDED_S = 60
+RETRY_AFTER_CAUSE_S = 60
 """Seconds after which a client may try again if there is a cause, which has to be corrected first. Clients
 that retry automatically wait for at most half of this, so they show the cause to their user at once."""
 
@@ -84,7 +84,7 @@ class ShellStart:
         loop = asyncio.get_running_loop()
         self._generation_before = self._generation()
         problem = await self._ask()
-        renew_at = loop.time() + AWAITED_S
+        renew_at = loop.time() + RENEW_WAITING_S
         self._events_at = loop.time() + EVENTS_S / 2
         while True:
             changed = self._cache.changed
@@ -98,20 +98,20 @@ class ShellStart:
                 # The lease was deleted at the moment of the request, or by hand.
                 problem = await self._ask()
             elif loop.time() >= renew_at:
-                renew_at = loop.time() + AWAITED_S
+                renew_at = loop.time() + RENEW_WAITING_S
                 with suppress(ClusterError):
-                    await self._lease_writer.keep(self._target.app, AWAITED_S)
+                    await self._lease_writer.keep(self._target.app, RENEW_WAITING_S)
             diagnosis = await self._diagnose()
             if isinstance(diagnosis, Cause):
                 if diagnosis != self._cause:
                     self._cause, self._cause_since = diagnosis, loop.time()
                 is_unchanged = self._generation() == self._generation_before
-                sure_s = UNCHANGED_S if is_unchanged else SURE_S
+                settle_s = UNCHANGED_SETTLE_S if is_unchanged else CAUSE_SETTLE_S
                 # The controller has written this cause for this request, so it is certain.
                 is_fresh = self._failure() == diagnosis
-                if is_fresh or loop.time() - self._cause_since >= sure_s:
+                if is_fresh or loop.time() - self._cause_since >= settle_s:
                     why = f"{diagnosis.step}: {diagnosis.message}"
-                    return refuse_start(self._target, why, MENDED_S)
+                    return refuse_start(self._target, why, RETRY_AFTER_CAUSE_S)
             else:
                 self._cause = None
                 if diagnosis != self._reported:
@@ -119,7 +119,7 @@ class ShellStart:
                     self._report(diagnosis)
             wait_s = LOOK_S
             if addresses or self._cause:
-                wait_s = RETRY_PAUSE_S if diagnosis == ProgressStep(SSHD) else SURE_S / 5
+                wait_s = RETRY_PAUSE_S if diagnosis == ProgressStep(SSHD) else CAUSE_SETTLE_S / 5
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await changed.wait()
@@ -164,7 +164,7 @@ class ShellStart:
     async def _read_log(self, request: LogRequest) -> str:
         with suppress(ClusterError):
             return await self._cluster.read_logs(
-                self._cache.namespace, request.pod, request.container, lines=LOG_LINES
+                self._cache.namespace, request.pod, request.container, lines=CAUSE_LOG_LINES
             )
         return ""
 
@@ -215,7 +215,7 @@ def refuse_unserved(target: Target, namespace: str) -> Denial:
         f"the gateway has no access to the namespace {namespace}, which was deleted or lost its Role; "
         "an administrator can mend that"
     )
-    return refuse_start(target, f"asking the cluster: {why}", MENDED_S)
+    return refuse_start(target, f"asking the cluster: {why}", RETRY_AFTER_CAUSE_S)
 
 
 def refuse_ended_keys(target: Target, at: float, namespace: str) -> Denial:
@@ -225,5 +225,5 @@ def refuse_ended_keys(target: Target, at: float, namespace: str) -> Denial:
         f"the keys in {target.shell_name} ended at {show_time(at)}, since no controller has renewed them: "
         "does one run, and does the cluster's API answer it? (`kubectl get pods` and the controller's log "
         f"say so; it needs its rights in the namespace {namespace})",
-        retry_after_s=MENDED_S,
+        retry_after_s=RETRY_AFTER_CAUSE_S,
     )

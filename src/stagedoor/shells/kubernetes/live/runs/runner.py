@@ -49,7 +49,7 @@ from stagedoor.shells.kubernetes.names import (
 from stagedoor.shells.kubernetes.ports import RunCluster
 from stagedoor.wire.rfc3339 import show_time
 
-START_S = 0.8 * START_WITHIN_S
+START_WAIT_S = 0.8 * START_WITHIN_S
 """The longest wait for a start. A pod that takes longer, because of a node or an image, still starts."""
 ASK_AGAIN_S = 0.1
 LOOK_S = 1.0
@@ -129,7 +129,7 @@ class KubernetesRunner(ClusterRunFolders):
         try:
             place = RunNamespace(namespace, order.target.app)
             await asyncio.to_thread(self.make, run_id, place)
-            async with asyncio.timeout(START_S):
+            async with asyncio.timeout(START_WAIT_S):
                 why = await self._ask(namespace, run_id, order, whole_input)
                 why = why or await self._wait_for_pod(namespace, run_id)
         except TimeoutError:
