@@ -165,11 +165,11 @@ async def test_a_terminal_that_no_longer_waits_is_not_proved(
     waiting = PendingStepUp("u1", id_, "carol", "shop", "laptop", "192.0.2.1", b"", now, now + 180)
     begun = await desk.service.begin_step_up(desk.carol, "/", FROM, waiting)
     assert not isinstance(begun, Denial)
-    refused = await desk.service.finish(begun.kept, [], FROM)
+    refused = await desk.service.finish(begun.sealed_state, [], FROM)
     assert isinstance(refused, Denial)
     assert refused.message == STEP_UP_OVER
     step_ups.add(database, waiting, now, 1)
-    assert isinstance(await desk.service.finish(begun.kept, [], FROM), StepUpResult)
+    assert isinstance(await desk.service.finish(begun.sealed_state, [], FROM), StepUpResult)
 
 
 async def test_a_provider_that_never_says_when_is_not_offered(

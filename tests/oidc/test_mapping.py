@@ -29,7 +29,7 @@ def test_a_missing_claim_is_no_empty_list() -> None:
     # But where the settings say that the provider means it so, as Keycloak does.
     none = Rules(missing_is_none=True)
     assert map_claims({"preferred_username": "alice"}, none).groups == set()
-    with pytest.raises(OidcError, match="no list of names"):
+    with pytest.raises(OidcError, match="is not a list of names"):
         map_claims({"preferred_username": "alice", "groups": 1}, none)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stagedoor.listeners.web.run_pages import show_log
+from stagedoor.listeners.web.pages.run_pages import show_log
 from stagedoor.model.permission import Permission
 from stagedoor.model.run import Output
 from tests.fixtures.gateway import Gateway

@@ -89,7 +89,7 @@ def test_one_touch_opens_all_that_asks_for_it(
     asked_to_prove(tab, "app02")
     tab.call("WebAuthn.setUserVerified", authenticatorId=authenticator, isUserVerified=False)
     click(tab, PROVE)
-    says(tab, "why", "Your identity was not confirmed")
+    says(tab, "why", "The passkey dialog was cancelled or timed out")
     assert tab.ask("location.pathname") == "/step-up"
     tab.call("WebAuthn.setUserVerified", authenticatorId=authenticator, isUserVerified=True)
     tab.until(f"document.querySelector('{PROVE}') !== null")

@@ -29,13 +29,13 @@ from stagedoor.listeners.web.login_api import LoginApi, LoginParts
 from stagedoor.listeners.web.login_pages import LoginPages
 from stagedoor.listeners.web.pages.base import Pages
 from stagedoor.listeners.web.pages.home import Home
+from stagedoor.listeners.web.pages.request_pages import RequestPages
+from stagedoor.listeners.web.pages.run_pages import RunPages
 from stagedoor.listeners.web.passkeys.api import PasskeyApi
 from stagedoor.listeners.web.passkeys.pages import StepUpPages
 from stagedoor.listeners.web.pending import UnauthenticatedConnections
 from stagedoor.listeners.web.post import PostRoutes
 from stagedoor.listeners.web.replay import Replay
-from stagedoor.listeners.web.request_pages import RequestPages
-from stagedoor.listeners.web.run_pages import RunPages
 from stagedoor.listeners.web.runs import Runs
 from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.listeners.web.sign_in.api import SignInApi

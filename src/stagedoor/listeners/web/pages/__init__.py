@@ -1,1 +1,1 @@
-"""The home page, the base of all pages, and their markup, assets, languages and routes."""
+"""The home page, the pages of runs and requests, the base of all pages, their markup, assets and languages."""
