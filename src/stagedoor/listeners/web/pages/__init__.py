@@ -1,1 +1,1 @@
-"""The home page, the pages of runs and requests, the base of all pages, their markup, assets and languages."""
+"""The home page, the pages of runs and requests, and all pages' base, markup, assets and languages."""
