@@ -264,6 +264,19 @@ async def test_a_failed_pod_of_an_idle_shell_does_not_keep_it() -> None:
 
 
 @in_virtual_time
+@pytest.mark.parametrize("by_request", [True, False])
+async def test_the_event_of_a_stop_says_why(by_request: bool) -> None:
+    async with story(AppSettings(idle_stop_s=5 * MINUTE_S)) as it:
+        await it.enter()
+        if by_request:
+            await it.cluster.merge(*LEASE, objects.make_stop_request())
+        await it.until(lambda: it.pods() == [])
+        cause = "an administrator stopped it" if by_request else "it was idle"
+        why = f"the shell was stopped: {cause}"
+        assert [said for reason, said in it.cluster.events if reason == "ShellStopped"] == [why]
+
+
+@in_virtual_time
 async def test_a_rollout_never_restarts_a_live_shell_which_is_replaced_when_idle() -> None:
     async with story() as it:
         pod = await it.come()

@@ -71,7 +71,7 @@ class Apps:
         """List all apps by name. `inside` has the user of each open session, by target."""
         with suppress(TimeoutError):  # `list_unserved` is complete then
             async with asyncio.timeout(SYNC_S):
-                await self._shells.access.asked.wait()
+                await self._shells.access.checked_all.wait()
         rows = [
             await self.describe(target, inside.get(str(target), ()))
             for target in self._shells.list_targets()

@@ -138,7 +138,9 @@ class Reconciler:
                 await self._make(decision, seen)
             case ScaleToZero():
                 await self._patch(seen, objects.make_stop_patch(now))
-                await self._report(seen, "ShellStopped", "the shell was not in use; it was stopped")
+                by_request = seen.state.stop_requested
+                why = "an administrator stopped it" if by_request else "it was idle"
+                await self._report(seen, "ShellStopped", f"the shell was stopped: {why}")
             case OnePod():
                 await self._patch(seen, {"spec": {"replicas": 1}})
                 await self._report(

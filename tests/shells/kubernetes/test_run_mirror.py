@@ -226,7 +226,7 @@ class CopiedPods(MemoryCluster):
     def put_pod(self, namespace: str, run_id: str, code: int | None) -> None:
         """Put the pod of a run, which runs, or has ended with a code."""
         state = RUNNING if code is None else ended(code, 0)
-        owner = {"kind": "Job", "name": f"run-{run_id}", "uid": run_id}
+        owner = {"kind": "Job", "name": f"run-{run_id}", "uid": run_id, "controller": True}
         metadata = {"name": f"run-{run_id}-x", "namespace": namespace, "ownerReferences": [owner]}
         metadata["labels"] = make_run_labels("app01")
         self.put({"apiVersion": "v1", "kind": "Pod", **state, "metadata": metadata})

@@ -1,7 +1,8 @@
 """The lease and the Job of a run, and how to read its pod's state and its container's log. Pure.
 
-A run's pod is derived as the app's shell is. It has no sshd, no key and no sidecar: its one container runs
-the kit's `task` (`deploy/kit/source/task.c`). The Job never starts a second pod.
+A run's pod is derived as the app's shell is. It has no sshd and no key. Its one container runs the kit's
+`task` (`deploy/kit/source/task.c`). Of the sidecars it has only init containers that keep running, which the
+kubelet ends after the task. The Job never starts a second pod.
 """
 
 import base64

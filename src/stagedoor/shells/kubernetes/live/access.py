@@ -31,7 +31,7 @@ class WriteAccess:
     def __init__(self, cluster: Cluster) -> None:
         self.problems: dict[str, ClusterError] = {}
         """The reasons, by namespace."""
-        self.asked = asyncio.Event()
+        self.checked_all = asyncio.Event()
         """Set once every namespace was checked."""
         self.on_change: Callable[[str], None] = lambda _: None
         self._cluster = cluster
@@ -55,19 +55,21 @@ class WriteAccess:
         turn = 0
         while True:
             self._news.clear()
+            is_complete = self._namespaces is not None
             for name in tuple(self._fresh):
-                await self._ask(name)
+                is_answered = await self._check(name)
+                is_complete = is_complete and is_answered
                 self._fresh[name] = self._fresh.get(name, 0) - 1
-                if name not in self.problems or self._fresh[name] <= 0:
+                if (is_answered and name not in self.problems) or self._fresh[name] <= 0:
                     del self._fresh[name]
-            if self._namespaces is not None:
-                self.asked.set()
+            if is_complete:
+                self.checked_all.set()
             await self._pause()
             if self._namespaces:
                 turn += 1
-                next_one = self._namespaces[turn % len(self._namespaces)]
-                for name in {next_one, *islice(self.problems, LOST_PER_TURN)}:
-                    await self._ask(name)
+                next_name = self._namespaces[turn % len(self._namespaces)]
+                for name in {next_name, *islice(self.problems, LOST_PER_TURN)}:
+                    await self._check(name)
 
     async def _pause(self) -> None:
         """Wait for the next turn, or for a new namespace."""
@@ -76,14 +78,15 @@ class WriteAccess:
             async with asyncio.timeout(SHORTEST_S if self._fresh else pause_s):
                 await self._news.wait()
 
-    async def _ask(self, namespace: str) -> None:
+    async def _check(self, namespace: str) -> bool:
+        """Check one namespace. Return False if the API does not answer."""
         try:
             is_granted = await may_write(self._cluster, namespace)
         except ClusterError:
-            return  # the mirrors report it if the API does not answer
+            return False  # the mirrors report it
         is_followed = namespace in (self._namespaces or ())
         if not is_followed or is_granted == (namespace not in self.problems):
-            return
+            return True
         if is_granted:
             del self.problems[namespace]
         else:
@@ -95,3 +98,4 @@ class WriteAccess:
                 retry=False,
             )
         self.on_change(namespace)
+        return True

@@ -286,7 +286,8 @@ class RunMirrors:
 def _run_of(pod: Object) -> str | None:
     """Return the id of the run whose Job controls a pod, else None."""
     owners = pod["metadata"].get("ownerReferences") or ()
-    name = next((str(owner["name"]) for owner in owners if owner.get("kind") == Kind.JOB), "")
+    jobs = (owner for owner in owners if owner.get("controller") and owner.get("kind") == Kind.JOB)
+    name = next((str(owner["name"]) for owner in jobs), "")
     run_id = name.removeprefix(make_run_name(""))
     is_run = name == make_run_name(run_id) and run_id.isalnum() and run_id.isascii()
     return run_id if is_run and len(run_id) <= _MAX_ID_CHARS else None

@@ -250,5 +250,5 @@ class KubernetesRunner(ClusterRunFolders):
         try:
             await self._cluster.merge(Kind.LEASE, namespace, make_run_name(run_id), patch)
         except ClusterError as error:
-            if error.status != 404:
-                raise  # without a lease it has ended
+            if error.status != 404:  # without a lease the run has ended
+                raise
