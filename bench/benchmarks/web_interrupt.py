@@ -2,8 +2,10 @@
 
 import contextlib
 import os
+import signal
 import threading
 import time
+from pathlib import Path
 
 from benchmarks.web_stage import Programs
 from columns import Column, Table
@@ -11,6 +13,7 @@ from load.channel import Channel, typed
 from load.tunnel import LoadError
 from load.upstream import CHUNK
 from load.web_browser import Page
+from measure import tree
 from rounds import rounds
 from series import percentile
 from stage import Stage
@@ -55,6 +58,8 @@ def run(stage: Stage, programs: Programs) -> None:
                     else _command_s([*commands[name], FLOOD])
                 )
                 times.setdefault(name, []).append(seconds)
+            if stage.has_failed("web_interrupt", name):
+                _end_floods(programs.servers(name))
     for name, seconds_taken in times.items():
         for column in TABLE.columns:
             value = percentile(seconds_taken, float(column.measure[1:])) * 1e3
@@ -72,6 +77,14 @@ def _command_s(argv: list[str]) -> float:
         if not drain.ended_at:
             raise LoadError(f"the flood went on for {_PATIENCE_S:g} s after Ctrl-C")
         return drain.ended_at - begin
+
+
+def _end_floods(servers: list[int]) -> None:
+    """End the flood of a terminal that outlives its page, which would slow down all later measurements."""
+    for pid in {pid for server in servers for pid in tree(server)}:
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{pid}/comm").read_text() == "yes\n":
+                os.kill(pid, signal.SIGKILL)
 
 
 class _Drain(threading.Thread):
