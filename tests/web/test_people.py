@@ -9,14 +9,13 @@ import pytest
 from stagedoor.client.attach.screen_writer import PresenceReport
 from stagedoor.listeners.web.terminal.people import (
     DOUBT_S,
-    PresenceNotifier,
+    PresenceNotices,
     list_admitted_numbers,
     with_levels,
 )
 from stagedoor.listeners.web.terminal.presence import group_by_terminal
 from stagedoor.model.presence import PresenceEntry
 from stagedoor.wire.terminal.frames import (
-    HolderFrame,
     IdentityLevel,
     Lock,
     Mode,
@@ -80,21 +79,35 @@ def test_of_a_crowd_only_those_are_looked_at_again_whose_terminal_has_news() -> 
     assert group_by_terminal([], after) == {}
 
 
+class Inbox:
+    """The notices to a client, with a clock."""
+
+    def __init__(self, now: float = 100.0) -> None:
+        self.now = now
+        self.said: list[list[tuple[str, IdentityLevel]]] = []
+        self.notices = PresenceNotices(lambda: self.now)
+
+    def people(self, *owners: str) -> None:
+        self._take(self.notices.set_people(people_of(*owners)))
+
+    def looks(self, here: list[PresenceEntry]) -> None:
+        self._take(self.notices.set_present(here))
+
+    def _take(self, notice: People | None) -> None:
+        if notice is not None:
+            self.said.append(known(notice))
+
+
 def test_those_at_a_terminal_are_told_of_news_and_of_a_doubt_that_is_over() -> None:
-    said: list[HolderFrame] = []
-    now = 0.0
-    notifier = PresenceNotifier(said.append, lambda: now)
+    client = Inbox(now=0.0)
     here = [present("alice")]
-    notifier.set_people(people_of("user:alice", "user:bob"))
+    client.people("user:alice", "user:bob")
     for _ in range(2):
-        notifier.set_present(here)
-    assert [known(frame) for frame in said if isinstance(frame, People)] == [
-        [("alice", IdentityLevel.USER), ("bob", IdentityLevel.CLAIMED)]
-    ]
-    now = DOUBT_S
-    notifier.set_present(here)
-    assert isinstance(said[-1], People)
-    assert known(said[-1]) == [("alice", IdentityLevel.USER), ("bob", IdentityLevel.SSH)]
+        client.looks(here)
+    assert client.said == [[("alice", IdentityLevel.USER), ("bob", IdentityLevel.CLAIMED)]]
+    client.now = DOUBT_S
+    client.looks(here)
+    assert client.said[1:] == [[("alice", IdentityLevel.USER), ("bob", IdentityLevel.SSH)]]
 
 
 def test_a_name_of_one_who_watches_is_no_name_of_one_who_types() -> None:
@@ -108,46 +121,28 @@ def test_of_two_who_claim_a_name_neither_is_taken_for_the_other() -> None:
     assert after(people, [present("bob"), present("alice")], frozenset({2})) == {2, 3}
 
 
-class Inbox:
-    """The messages to a client, with a clock."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-        self.said: list[list[tuple[str, IdentityLevel]]] = []
-        self.teller = PresenceNotifier(self._say, lambda: self.now)
-        self.looks("alice")
-        self.said.clear()
-
-    def _say(self, frame: HolderFrame) -> None:
-        assert isinstance(frame, People)
-        self.said.append(known(frame))
-
-    def looks(self, *names: str) -> None:
-        self.teller.set_present([present(name) for name in names])
-
-
 ALICE, BOB = ("alice", IdentityLevel.USER), ("bob", IdentityLevel.USER)
 
 
 def test_one_let_in_by_another_gateway_is_never_shown_as_by_ssh() -> None:
     client = Inbox()
-    client.teller.set_people(people_of("user:alice", "user:bob"))
-    client.looks("alice")  # asked before bob came
+    client.people("user:alice", "user:bob")
+    client.looks([present("alice")])  # asked before bob came
     client.now += DOUBT_S - 1
-    client.looks("alice", "bob")
+    client.looks([present("alice"), present("bob")])
     client.now += 100
-    client.looks("alice")  # and gone before the holder has heard of it
-    client.teller.set_people(people_of("user:alice"))
+    client.looks([present("alice")])  # and gone before the holder has heard of it
+    client.people("user:alice")
     assert client.said == [[ALICE, ("bob", IdentityLevel.CLAIMED)], [ALICE, BOB], [ALICE]]
 
 
 def test_one_by_ssh_is_seen_at_once_and_known_for_it_soon() -> None:
     client = Inbox()
-    client.teller.set_people(people_of("user:alice", ""))
-    client.looks("alice")
+    client.people("user:alice", "")
+    client.looks([present("alice")])
     client.now += DOUBT_S
-    client.looks("alice")
-    client.looks("alice")
+    client.looks([present("alice")])
+    client.looks([present("alice")])
     assert client.said == [[ALICE, ("", IdentityLevel.CLAIMED)], [ALICE, ("", IdentityLevel.SSH)]]
 
 

@@ -73,7 +73,7 @@ async def test_the_loss_of_a_watcher_who_types_is_no_fault() -> None:
         asyncio.Event(),
         joins_only=True,
         is_watching=True,
-        people=None,
+        on_people=None,
     )  # type: ignore[arg-type]
     assert await carrier._relay_input(None) == (End.CLOSED, "")  # type: ignore[arg-type]
 
@@ -92,7 +92,14 @@ async def test_on_a_server_what_they_print_is_named_with_what_to_do() -> None:
     """There sshd has a shell run the holder, which comes behind whatever the files print."""
     client = Client()
     carrier = TerminalRelay(
-        client, None, None, None, asyncio.Event(), joins_only=False, is_watching=False, people=None
+        client,
+        None,
+        None,
+        None,
+        asyncio.Event(),
+        joins_only=False,
+        is_watching=False,
+        on_people=None,
     )  # type: ignore[arg-type]
     output = asyncio.StreamReader()
     output.feed_data(b"Welcome to \x1b[1mbuild\x1b[m!\n")

@@ -1,7 +1,8 @@
 """asyncssh's client connection, with the limits on memory and time that hostile shells make necessary.
 
 A shell's developers may run anything in place of its sshd. `_auth_complete`, `_channels`,
-`_deferred_packets`, `_force_close`, `_kex_complete` and `_loop` are asyncssh's own.
+`_cleanup`, `_deferred_packets`, `_force_close`, `_kex_complete`, `_loop`, `_recv_handler`, `_stdin`,
+`_stdout` and `_stderr` are asyncssh's own.
 """
 
 import asyncio
@@ -52,6 +53,11 @@ PER_DATA = 2
 before each packet, and both sides have to open windows and renew keys."""
 _COST = {20: 50, 90: 20}
 """How many other messages cost as much work as one SSH_MSG_KEXINIT or SSH_MSG_CHANNEL_OPEN."""
+
+
+def skip_data() -> bool:
+    """Parse nothing, as the last of asyncssh's `_recv_handler`s."""
+    return False
 
 
 class MessageRateLimit:
@@ -156,6 +162,10 @@ class ShellConnection(asyncssh.SSHClientConnection):
                 if not self._preface.feed(self._socket.recv(MAX_BYTES)):
                     self._preface = None
         super().connection_lost(exc)
+
+    def _cleanup(self, exc: Exception | None) -> None:
+        super()._cleanup(exc)
+        self._recv_handler = skip_data  # its bound method would be a cycle, as in `ShellProcess`
 
     def _finish_recv_packet(
         self, pkttype: int, seq: int, _task: Any = None, is_async: bool = False
@@ -262,3 +272,22 @@ class ShellConnection(asyncssh.SSHClientConnection):
             if channel._send_window:
                 self._withheld[channel] = self._withheld.get(channel, 0) + channel._send_window
                 channel._send_window = 0
+
+
+class ShellProcess(asyncssh.SSHClientProcess[bytes]):
+    """A program in a shell, with its input, output and errors. `start` creates it.
+
+    asyncssh's processes and their streams refer to each other. So a closed process, and its connection, which
+    takes 80 KiB, would live until the garbage collector looks for cycles.
+    """
+
+    @classmethod
+    async def start(cls, shell: asyncssh.SSHClientConnection, command: str) -> "ShellProcess":
+        """Start `command` in a shell. Raises asyncssh.Error."""
+        _, process = await shell.create_session(cls, command, encoding=None)
+        return cast(ShellProcess, process)
+
+    def close(self) -> None:
+        """Close the channel. Nothing can be read or written any more."""
+        super().close()
+        self._stdin = self._stdout = self._stderr = None

@@ -44,23 +44,22 @@ FAULT = Denial.of_fault().message
 
 
 class IdleTimer:
-    """A timer that calls `on_idle` with `timeout_s` if `restart` is not called for that long (None: never).
+    """A timer that expires if `restart` is not called for `timeout_s` (None: never).
 
     `restart` only stores the time, so that moving bytes creates no timers.
     """
 
-    def __init__(self, timeout_s: float | None, on_idle: Callable[[float], None]) -> None:
+    def __init__(self, timeout_s: float | None) -> None:
         self._loop = asyncio.get_running_loop()
         self._timeout_s = timeout_s
-        self._on_idle = on_idle
         self._moved_at = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
 
-    def start(self) -> None:
-        """Begin to count."""
+    def start(self, on_idle: Callable[[float], None]) -> None:
+        """Begin to count. `on_idle` is called with `timeout_s` when the timer expires."""
         self.restart()
         if self._timeout_s is not None:
-            self._check(self._timeout_s)
+            self._check(self._timeout_s, on_idle)
 
     def restart(self) -> None:
         """Restart the time."""
@@ -71,12 +70,12 @@ class IdleTimer:
         if self._timer is not None:
             self._timer.cancel()
 
-    def _check(self, timeout_s: float) -> None:
+    def _check(self, timeout_s: float, on_idle: Callable[[float], None]) -> None:
         left_s = self._moved_at + timeout_s - self._loop.time()
         if left_s <= 0:
-            self._on_idle(timeout_s)
+            on_idle(timeout_s)
         else:
-            self._timer = self._loop.call_later(left_s, self._check, timeout_s)
+            self._timer = self._loop.call_later(left_s, self._check, timeout_s, on_idle)
 
 
 class SessionEndedError(Exception):
@@ -103,8 +102,9 @@ class ShellSession:
         """The permissions of this session by the current policy."""
         self.grant = opened.ready.grant
         """The grant that covers this session now."""
-        self.on_grant: Callable[[], None] = lambda: None
-        """Called after `grant` and `permissions` have changed."""
+        self.on_grant: Callable[[Grant], None] = lambda grant: None
+        """Called with the new grant after `grant` and `permissions` have changed. It may not refer to this
+        session: a cycle keeps the memory of a closed session until the garbage collector looks."""
         self.sent = 0
         self.received = 0
         self.requested_end: tuple[End, str] | None = None
@@ -115,7 +115,7 @@ class ShellSession:
         self._numbers = itertools.count(1)
         self._ended: tuple[End, str] | None = None
         self._shell: asyncssh.SSHClientConnection | None = None
-        self._idle = IdleTimer(idle_timeout_s, self._close_idle)
+        self._idle = IdleTimer(idle_timeout_s)
 
     @property
     def shell(self) -> asyncssh.SSHClientConnection:
@@ -205,7 +205,7 @@ class ShellSession:
 
     def _change_grant(self, grant: Grant) -> None:
         self.grant, self.permissions = grant, grant.permissions
-        self.on_grant()
+        self.on_grant(grant)
 
     def request_end(self, end: End, detail: str = "") -> None:
         """Cancel the block, which then raises SessionEndedError. May be called from any thread."""
@@ -267,7 +267,7 @@ async def open_shell_session(
         try:
             with scope:
                 session._shell = await upstream.connect(stream, opened.ready, extensions, client)
-                session._idle.start()
+                session._idle.start(session._close_idle)
                 yield session
             if session.requested_end is not None:
                 raise SessionEndedError(*session.requested_end)

@@ -1,9 +1,9 @@
 """The authentication of one SSH connection: keys, passwords, tokens, and sign-ins (RFC 4252)."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from stagedoor.listeners.ssh.bounds import BoundedConnection
 from stagedoor.listeners.ssh.context import ListenerContext
 from stagedoor.listeners.ssh.credentials import (
     VerifiedCredential,
@@ -18,6 +18,9 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.source import Source
 from stagedoor.wire.target import parse_login
 
+if TYPE_CHECKING:
+    from stagedoor.listeners.ssh.connection import ClientConnection
+
 SHOWN_REASONS = 4
 _WHY_NOT_FOR_APPS = (
     "if the user name is an app's, a password does not say who you are; use an SSH key or a token"
@@ -25,22 +28,14 @@ _WHY_NOT_FOR_APPS = (
 
 
 class SshAuthentication:
-    """The authentication of one connection.
-
-    `end_startup` is called before the wait for a user's sign-in, which has limits of its own.
-    """
+    """The authentication of one connection."""
 
     def __init__(
-        self,
-        context: ListenerContext,
-        source: Source,
-        client: BoundedConnection,
-        end_startup: Callable[[], None],
+        self, context: ListenerContext, source: Source, client: "ClientConnection"
     ) -> None:
         self._context = context
         self._source = source
         self._client = client
-        self._end_startup = end_startup
         self._verified: VerifiedCredential | None = None
         """The credential that was verified last."""
         self._tries = 0
@@ -127,7 +122,7 @@ class SshAuthentication:
         proved = self._pending_key.proved_key
         if proved is None or name != proved.credential.name:
             return False
-        self._end_startup()
+        self._context.end_startup(self._client)  # the wait has limits of its own
         denial = await self._pending_key.wait(self._client)
         verdict = denial or await self._context.flow.authenticate(proved.credential, self._source)
         if isinstance(verdict, Denial):

@@ -1,6 +1,7 @@
 """The SSH connection of one client: its authentication, its agent, and its global requests.
 
-Of the names with an underscore, `_agent_listener`, `_channels` and `_session_id` are asyncssh's own.
+Of the names with an underscore, `_agent_listener`, `_channels`, `_cleanup`, `_protocol_factory`,
+`_recv_handler` and `_session_id` are asyncssh's own.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from asyncssh.auth import KbdIntChallenge
 from asyncssh.channel import SSHAgentChannel
 
 from stagedoor.listeners.ssh.bounds import BoundedConnection
+from stagedoor.upstream.connection import skip_data
 from stagedoor.wire.ssh.blob import encode_string
 
 if TYPE_CHECKING:
@@ -46,6 +48,12 @@ class ClientConnection(BoundedConnection):
             self._tcp.resume_reading()
         self.is_congested = False
         self.router.update_relays()
+
+    def _cleanup(self, exc: Exception | None) -> None:
+        super()._cleanup(exc)
+        # What refers back to the connection would keep it until the garbage collector looks for cycles.
+        self._recv_handler = skip_data
+        del self._protocol_factory, self.router
 
     # Authentication.
 

@@ -14,6 +14,7 @@ from stagedoor.model.source import Source
 from stagedoor.session.flow import Flow
 
 if TYPE_CHECKING:
+    from stagedoor.listeners.ssh.connection import ClientConnection
     from stagedoor.listeners.ssh.router import ChannelRouter
 
 
@@ -31,7 +32,7 @@ class ListenerContext:
     direct: DirectParts
     page: PageParts
     pending_logins: PendingLogins
-    end_startup: Callable[["ChannelRouter"], None]
+    end_startup: Callable[["ClientConnection"], None]
     on_closed: Callable[["ChannelRouter"], None]
     report_fault: Callable[[BaseException], None]
 

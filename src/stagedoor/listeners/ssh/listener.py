@@ -98,18 +98,18 @@ class SshListener:
         self._host_key = host_key
         self._options = make_server_options(host_key(), settings)
         self._options_at = time.monotonic()
+        self._startups: Startups[ClientConnection] = Startups(
+            settings.client_limits.startups, random.random
+        )
         self._context = ListenerContext(
             flow,
             settings,
             direct,
             page,
             PendingLogins(),
-            self._end_startup,
+            self._startups.remove,
             self._remove,
             self._report_fault,
-        )
-        self._startups: Startups[ChannelRouter] = Startups(
-            settings.client_limits.startups, random.random
         )
         self._handshakes = SiteRates(settings.handshakes)
         self._routers: set[ChannelRouter] = set()
@@ -197,15 +197,15 @@ class SshListener:
 
     def _add(self, router: ChannelRouter) -> None:
         self._routers.add(router)
-        victim = self._startups.enter(router, find_source_network(router.source.address))
+        victim = self._startups.enter(router.connection, find_source_network(router.source.address))
         if victim is None:
             return
-        victim.connection.abort()
+        victim.abort()
         denial = Denial(
             Reason.OVERLOADED,
             f"{len(self._startups)} connections had not logged in yet, and this was one of them",
         )
-        self._context.deny(denial, victim.source)
+        self._context.deny(denial, victim.router.source)
 
     def _current_options(self) -> asyncssh.SSHServerConnectionOptions:
         if time.monotonic() - self._options_at > RENEW_S:
@@ -222,11 +222,8 @@ class SshListener:
                 except Exception as error:  # the others must still be reviewed
                     self._report_fault(error)
 
-    def _end_startup(self, router: ChannelRouter) -> None:
-        self._startups.remove(router)
-
     def _remove(self, router: ChannelRouter) -> None:
-        self._startups.remove(router)
+        self._startups.remove(router.connection)
         self._routers.discard(router)
 
     def _report_fault(self, error: BaseException) -> None:

@@ -33,9 +33,7 @@ class ChannelRouter(asyncssh.SSHServer):
     ) -> None:
         self.source = source
         self.connection = connection
-        self.authentication = SshAuthentication(
-            context, source, connection, lambda: context.end_startup(self)
-        )
+        self.authentication = SshAuthentication(context, source, connection)
         self._context = context
         self._jumps = Jumps(context, source, connection)
         self._verified: VerifiedCredential | None = None
@@ -81,7 +79,7 @@ class ChannelRouter(asyncssh.SSHServer):
         )
         if login.target is not None:
             self._direct = DirectDriver(self._context.direct, login)
-        self._context.end_startup(self)
+        self._context.end_startup(self.connection)
 
     # For asyncssh, after the login.
 

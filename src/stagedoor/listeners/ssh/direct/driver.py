@@ -29,6 +29,7 @@ from stagedoor.listeners.ssh.direct.start import connect_forward, explain_not_st
 from stagedoor.listeners.ssh.login import SshLogin
 from stagedoor.model.certificate import PTY, list_extensions
 from stagedoor.model.denial import Denial
+from stagedoor.model.grant import Grant
 from stagedoor.model.session import HUNG_UP, STOPPING, AccessMethod, End, LoginOrigin
 from stagedoor.model.shell import ProgressStep
 from stagedoor.recording.channel_audit import ChannelRequest, RecordingPlan
@@ -228,7 +229,7 @@ class DirectDriver:
             for channel in self._channels.values():
                 channel.divert_keystrokes(None)
             notices = EndNotices(partial(self._notify_end, session_number), parts.now)
-            session.on_grant = lambda: self._follow_grant(session_number, session, notices)
+            session.on_grant = partial(self._follow_grant, session_number, notices)
             notices.plan(session.grant)
             self.post(events.SessionStarted(session_number, granted, session.permissions))
             end, detail = End.DRAINED, STOPPING
@@ -242,11 +243,9 @@ class DirectDriver:
                 self.post(events.SessionEnded(session_number, end, detail, by_gateway))
                 del self._sessions[session_number]
 
-    def _follow_grant(
-        self, session_number: int, session: ShellSession, notices: EndNotices
-    ) -> None:
-        notices.plan(session.grant)
-        self.post(events.PermissionChange(session_number, session.permissions))
+    def _follow_grant(self, session_number: int, notices: EndNotices, grant: Grant) -> None:
+        notices.plan(grant)
+        self.post(events.PermissionChange(session_number, grant.permissions))
 
     def _notify_end(self, session_number: int, line: str) -> None:
         if line:

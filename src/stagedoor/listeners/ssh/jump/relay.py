@@ -71,10 +71,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
         self._refused: str | None = None
         """Why the shell refused the connection. From then on the client's bytes are dropped."""
         self._parting: asyncio.TimerHandle | None = None
-        self._idle = IdleTimer(
-            idle_timeout_s,
-            lambda limit_s: self.finish(End.IDLE, f"no byte moved for {limit_s:g} s"),
-        )
+        self._idle = IdleTimer(idle_timeout_s)
 
     # For the flow and the registry (`session.ports.Link`), on any thread.
 
@@ -101,7 +98,10 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
         """Begin to read from the shell."""
         self.update()
         if not self._over:
-            self._idle.start()
+            self._idle.start(self._finish_idle)
+
+    def _finish_idle(self, timeout_s: float) -> None:
+        self.finish(End.IDLE, f"no byte moved for {timeout_s:g} s")
 
     def data_received(self, data: bytes | memoryview, datatype: int | None) -> None:
         """Send the client's bytes to the shell. Pause the client unless the socket accepts them all."""

@@ -14,7 +14,6 @@ from stagedoor.model.grant import Grant, Guest
 from stagedoor.model.presence import PresenceEntry
 from stagedoor.wire.terminal.frames import (
     Hello,
-    HolderFrame,
     IdentityLevel,
     Mode,
     People,
@@ -70,13 +69,12 @@ def _make_key(person: Person) -> tuple[str, bool]:
 
 
 @dataclass(slots=True)
-class PresenceNotifier:
-    """Notices to one client about the people at its terminal, sent when they change.
+class PresenceNotices:
+    """Notices to one client about the people at its terminal, one for each change.
 
-    `send` sends a frame to the client; `now` returns seconds since the epoch.
+    `now` returns seconds since the epoch.
     """
 
-    send: Callable[[HolderFrame], None]
     now: Callable[[], float]
     _from_holder: People | None = None
     _present: Sequence[PresenceEntry] | None = None
@@ -84,25 +82,26 @@ class PresenceNotifier:
     _doubted: dict[int, float] = field(default_factory=dict)
     _sent: People | None = None
 
-    def set_people(self, people: People) -> None:
-        """Take the holder's report of who is connected."""
+    def set_people(self, people: People) -> People | None:
+        """Take the holder's report of who is connected. Return the notice to send, or None."""
         self._from_holder = people
-        self._update()
+        return self._update()
 
-    def set_present(self, present: Sequence[PresenceEntry]) -> None:
-        """Take the sessions that the gateways have admitted to this terminal."""
+    def set_present(self, present: Sequence[PresenceEntry]) -> People | None:
+        """Take the sessions admitted to this terminal by the gateways. Return the notice to send, or None."""
         if present is self._present and not self._doubted:
-            return  # only doubts change with time
+            return None  # only doubts change with time
         self._present = present
-        self._update()
+        return self._update()
 
-    def _update(self) -> None:
+    def _update(self) -> People | None:
         if self._present is None or self._from_holder is None:
-            return
+            return None
         people = self._judge(self._from_holder, self._present)
-        if self._sent is None or _without_times(people) != _without_times(self._sent):
-            self._sent = people
-            self.send(people)
+        if self._sent is not None and _without_times(people) == _without_times(self._sent):
+            return None
+        self._sent = people
+        return people
 
     def _judge(self, report: People, present: Sequence[PresenceEntry]) -> People:
         now = self.now()

@@ -7,7 +7,7 @@ left to the two ends.
 import asyncio
 import shlex
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -15,12 +15,11 @@ import asyncssh
 
 from stagedoor.holder.folder import NOT_KNOWN, NOT_THERE
 from stagedoor.listeners.web.errors import ClientClosedError
-from stagedoor.listeners.web.terminal.people import PresenceNotifier
 from stagedoor.listeners.web.terminal.socket import TerminalSocket
 from stagedoor.listeners.web.websocket import MIN_BYTES
 from stagedoor.model.session import End
 from stagedoor.recording.channel_audit import ChannelAudit
-from stagedoor.upstream.connection import MAX_MESSAGE_CHARS, explain_hang_up
+from stagedoor.upstream.connection import MAX_MESSAGE_CHARS, ShellProcess, explain_hang_up
 from stagedoor.upstream.session import ShellSession
 from stagedoor.wire.oneline import to_one_line
 from stagedoor.wire.terminal.codec import FrameBuffer, decode, encode_framed
@@ -105,8 +104,9 @@ class TerminalRelay:
     """The relay of one terminal session. Belongs to one event loop.
 
     `hello` is the first frame as the holder gets it. With `joins_only`, no terminal is started; if
-    `is_watching`, no input reaches the shell. `room` is set when the recording has room again; `exit` is the
-    shell's EXIT frame, None while the shell runs.
+    `is_watching`, no input reaches the shell. `room` is set when the recording has room again; `on_people` is
+    called with the holder's reports of who is connected; `exit` is the shell's EXIT frame, None while the
+    shell runs.
     """
 
     client: TerminalSocket
@@ -116,7 +116,7 @@ class TerminalRelay:
     room: asyncio.Event
     joins_only: bool
     is_watching: bool
-    people: PresenceNotifier
+    on_people: Callable[[People], None]
     exit: Exit | None = None
     _rate: LineRate = field(default_factory=LineRate)
     _errors: bytes = b""
@@ -132,7 +132,7 @@ class TerminalRelay:
         command = shlex.join([*holder_command, verb, self.hello.terminal])
         try:
             async with asyncio.timeout(HOLDER_S):
-                process = await self.session.shell.create_process(command, encoding=None)
+                process = await ShellProcess.start(self.session.shell, command)
         except TimeoutError:
             return await self._fail(_SILENT)
         except asyncssh.Error as error:
@@ -160,16 +160,14 @@ class TerminalRelay:
         finally:
             process.close()
 
-    async def _relay_input(self, process: "asyncssh.SSHClientProcess[bytes]") -> tuple[End, str]:
+    async def _relay_input(self, process: ShellProcess) -> tuple[End, str]:
         """Pass the client's frames to the holder, at the holder's pace."""
         try:
             return await self._relay_client_frames(process)
         except ClientClosedError:
             return End.CLOSED, ""
 
-    async def _relay_client_frames(
-        self, process: "asyncssh.SSHClientProcess[bytes]"
-    ) -> tuple[End, str]:
+    async def _relay_client_frames(self, process: ShellProcess) -> tuple[End, str]:
         """Pass on frames until either side is gone. Raises ClientClosedError."""
         while True:
             try:
@@ -211,15 +209,14 @@ class TerminalRelay:
                         await process.wait_closed()
                 return End.CLOSED, ""
 
-    async def _relay_output(self, process: "asyncssh.SSHClientProcess[bytes]") -> tuple[End, str]:
+    async def _relay_output(self, process: ShellProcess) -> tuple[End, str]:
         """Pass the holder's frames to the client, at the client's pace; unread output waits in the shell.
 
         Once the client has gone, frames are read and dropped, so that the holder is not blocked and reads the
         client's last frame. `_relay_input` then ends the relay.
         """
         try:
-            async with asyncio.timeout(HOLDER_S) as begun:
-                return await self._relay_frames(process, begun)
+            return await self._relay_frames(process)
         except TimeoutError:
             return await self._fail(_SILENT)
         except (asyncssh.Error, OSError) as error:
@@ -236,20 +233,22 @@ class TerminalRelay:
             said = to_one_line(str(error), MAX_MESSAGE_CHARS)
             return await self._fail(f"the shell's holder breaks the terminals' protocol: {said}")
 
-    async def _relay_frames(
-        self, process: "asyncssh.SSHClientProcess[bytes]", begun: asyncio.Timeout
-    ) -> tuple[End, str]:
-        """Pass on frames until the holder exits. `begun` bounds the first one. Raises TerminalError."""
+    async def _relay_frames(self, process: ShellProcess) -> tuple[End, str]:
+        """Pass on frames until the holder exits.
+
+        Raises TerminalError, and TimeoutError if the first frame is not there within HOLDER_S.
+        """
         frames = FrameBuffer()
-        gone = False
-        while data := await process.stdout.read(_CHUNK):
-            if begun.when() is not None:
+        gone = has_begun = False
+        deadline = asyncio.get_running_loop().time() + HOLDER_S
+        while data := await _read(process, None if has_begun else deadline):
+            if not has_begun:
                 self._first = (self._first + data)[:_SAID_BYTES]
             for encoded in () if gone else frames.feed(data):
                 frame = decode(encoded)
                 if not isinstance(frame, HolderFrame):
                     raise TerminalError(describe_misplaced(frame))
-                begun.reschedule(None)
+                has_begun = True
                 self._first = b""
                 match frame:
                     case Out(at, shown):
@@ -262,7 +261,7 @@ class TerminalRelay:
                     case Exit():
                         self.exit = frame
                     case People():
-                        self.people.set_people(frame)
+                        self.on_people(frame)
                         continue
                     case _:
                         pass
@@ -274,13 +273,12 @@ class TerminalRelay:
                 except ClientClosedError:
                     gone = True
                     break
-        begun.reschedule(None)
         await process.wait_closed()
         if gone or self.exit or process.exit_status == 0:
             return End.CLOSED, ""
         return await self._explain_exit(process)
 
-    async def _explain_exit(self, process: "asyncssh.SSHClientProcess[bytes]") -> tuple[End, str]:
+    async def _explain_exit(self, process: ShellProcess) -> tuple[End, str]:
         """Send the client why the holder has failed, and return the session's end."""
         if process.exit_status == NOT_THERE:
             why = f"the terminal {self.hello.terminal} no longer exists"
@@ -302,7 +300,7 @@ class TerminalRelay:
             await self.client.send(Notice(NoticeKind.FAULT, why))
         return End.UPSTREAM_LOST, why
 
-    async def _read_errors(self, process: "asyncssh.SSHClientProcess[bytes]") -> tuple[End, str]:
+    async def _read_errors(self, process: ShellProcess) -> tuple[End, str]:
         """Collect what the holder prints to stderr. Return only if that is too much."""
         size = 0
         with suppress(asyncssh.Error, OSError):  # `_relay_output` gets the same error
@@ -320,3 +318,11 @@ class TerminalRelay:
         self.room.clear()
         if shown and not self.channel.take_output(shown):
             await self.room.wait()
+
+
+async def _read(process: ShellProcess, deadline: float | None) -> bytes:
+    """Read output until `deadline`, by the loop's clock. Raises TimeoutError."""
+    if deadline is None:
+        return await process.stdout.read(_CHUNK)
+    async with asyncio.timeout_at(deadline):
+        return await process.stdout.read(_CHUNK)

@@ -13,7 +13,7 @@ from stagedoor.listeners.web.errors import ClientClosedError
 from stagedoor.listeners.web.guard import make_web_login_origin
 from stagedoor.listeners.web.shell_access import ShellAccess, deny_without_holder
 from stagedoor.listeners.web.terminal.people import (
-    PresenceNotifier,
+    PresenceNotices,
     check_guest_terminal,
     make_holder_hello,
     restrict_hello,
@@ -38,7 +38,15 @@ from stagedoor.upstream.session import (
     ShellSession,
     open_shell_session,
 )
-from stagedoor.wire.terminal.frames import Feature, Hello, HolderFrame, Mode, Notice, NoticeKind
+from stagedoor.wire.terminal.frames import (
+    Feature,
+    Hello,
+    HolderFrame,
+    Mode,
+    Notice,
+    NoticeKind,
+    People,
+)
 
 _PTY = "permit-pty"
 
@@ -80,7 +88,7 @@ class TerminalSession:
         self._tasks = Tasks("a fault beside the bytes of a terminal")
         """The tasks that send notices and that write presence."""
         self._is_watching = self._has_sent_reason = False
-        self._people = PresenceNotifier(self._send, access.now)
+        self._people = PresenceNotices(access.now)
         self.terminal: TerminalAddress | None = None
 
     async def run(self, identity: Identity, claim: Claim) -> None:
@@ -97,7 +105,7 @@ class TerminalSession:
         This is called repeatedly, with the same object if no session at this terminal has changed.
         """
         assert self.terminal is not None, "the session is at a terminal"
-        self._people.set_present(present)
+        self._notify_people(self._people.set_present(present))
 
     async def _enter(self, identity: Identity, claim: Claim) -> str | None:
         """Serve the terminal until the session is over. Return the refusal's line, or None."""
@@ -167,11 +175,11 @@ class TerminalSession:
             self._room,
             joins_only=joins_only,
             is_watching=self._is_watching,
-            people=self._people,
+            on_people=self._take_people,
         )
         notices = EndNotices(self._notify_end, self._access.now)
         if self._hello.features & Feature.ENDING:
-            session.on_grant = lambda: notices.plan(session.grant)
+            session.on_grant = notices.plan
             notices.plan(session.grant)
         try:
             self.terminal = TerminalAddress(str(grant.target), self._hello.terminal)
@@ -220,6 +228,13 @@ class TerminalSession:
 
     def _send_step(self, step: ProgressStep) -> None:
         self._send(Notice(NoticeKind.PROGRESS, step.line))
+
+    def _take_people(self, people: People) -> None:
+        self._notify_people(self._people.set_people(people))
+
+    def _notify_people(self, people: People | None) -> None:
+        if people is not None:
+            self._send(people)
 
     def _notify_end(self, line: str) -> None:
         self._send(Notice(NoticeKind.ENDING, line))
