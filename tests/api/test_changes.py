@@ -3,7 +3,9 @@
 import asyncio
 import base64
 import json
+import threading
 import time
+from typing import Any
 
 import pytest
 from sqlalchemy import insert
@@ -17,6 +19,7 @@ from stagedoor.wire.api.operations import MAX_PAGE
 from tests.api.test_rights import grant
 from tests.api.world import World
 from tests.pace import allow
+from tests.waiting import BOUND_S
 
 
 @pytest.mark.access(25)
@@ -232,8 +235,16 @@ async def test_a_reader_who_loses_their_right_while_they_wait_reads_nothing_more
     roles.add_role(world.service, RoleRule(0, "user:ann", Role.AUDITOR, "a-*"))
     [newest] = (await world.ask(program, "GET /events", last="1")).said
     after = str(newest["seq"])
+    read_events, has_read = world.api._handlers["events.list"], threading.Event()
+
+    def read(call: Any) -> Any:
+        page = read_events(call)
+        has_read.set()
+        return page
+
+    monkeypatch.setitem(world.api._handlers, "events.list", read)
     waiting = asyncio.create_task(world.ask(program, "GET /events", after=after, wait="25"))
-    assert not (await asyncio.wait([waiting], timeout=0.2))[0]
+    assert await asyncio.to_thread(has_read.wait, BOUND_S)
     if loses == "token":
         admin.revoke_token(world.service, program.credential_id)
     else:
