@@ -52,10 +52,13 @@ def find_firefox() -> str | None:
 
 @contextmanager
 def x_screen() -> Iterator[str]:
-    """Run an X server without a monitor; yield its DISPLAY. Xvfb takes a free number and prints it."""
+    """Run an X server without a monitor; yield its DISPLAY. Xvfb takes a free number and prints it.
+
+    Keys are not repeated (`-r`): on a busy machine xdotool may release a key later than Xvfb repeats one.
+    """
     read, write = os.pipe()
     server = subprocess.Popen(
-        ["Xvfb", "-displayfd", str(write), "-screen", "0", "1200x800x24", "-nolisten", "tcp"],
+        ["Xvfb", "-displayfd", str(write), "-screen", "0", "1200x800x24", "-nolisten", "tcp", "-r"],
         pass_fds=[write],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
