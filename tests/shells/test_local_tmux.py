@@ -42,6 +42,15 @@ def test_it_is_found_again_by_the_same_app_only_and_ends_with_the_shells(
         assert folder == host.folder / "shells" / "app01"
 
 
+def test_a_socket_of_any_usual_name_fits_into_its_path(tmp_path: Path) -> None:
+    """The longest path has room for `default` only."""
+    room = 107 - len(f"{tmp_path}//shells/app01/tmux-{os.getuid()}/default")
+    host = ShellHost(tmp_path / ("x" * room))
+    with running(host) as (_, shell):
+        begun = ssh_with(host.config(shell))(f"tmux -L {'name' * 8} -f /dev/null new -d true")
+    assert (begun.returncode, begun.stderr) == (0, b"")
+
+
 def test_a_folder_in_tmp_that_others_made_first_is_refused(tmp_path: Path) -> None:
     host = ShellHost(tmp_path / LONG)
     with running(host) as (_, shell):

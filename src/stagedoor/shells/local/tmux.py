@@ -16,6 +16,8 @@ from stagedoor.holder.folder import make_private_folder
 VARIABLE = "TMUX_TMPDIR"
 _SOCKET_BYTES = 107
 """The longest path of a socket, in bytes (unix(7))."""
+_NAME_BYTES = 32
+"""The longest name of a socket (tmux(1), `-L`) that always fits into the path. tmux's own is `default`."""
 _END_S = 5.0
 
 
@@ -44,7 +46,7 @@ def end(shell: Path) -> None:
 
 def _folder(shell: Path) -> Path:
     """Return the shell's folder, or one in /tmp if a socket's path would be too long."""
-    if len(f"{shell}/tmux-{os.getuid()}/default".encode()) <= _SOCKET_BYTES:
+    if len(f"{shell}/tmux-{os.getuid()}/".encode()) + _NAME_BYTES <= _SOCKET_BYTES:
         return shell
     name = hashlib.sha256(str(shell).encode()).hexdigest()[:16]
     return Path(f"/tmp/stagedoor-tmux-{os.getuid()}-{name}")  # noqa: S108 - make_private_folder checks it
