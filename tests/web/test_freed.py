@@ -18,7 +18,7 @@ KINDS = (ClientConnection, ShellConnection, ShellSession, TerminalSession)
 
 
 def kept() -> list[str]:
-    return [type(each).__name__ for each in gc.get_objects() if type(each) in KINDS]
+    return [type(thing).__name__ for thing in gc.get_objects() if type(thing) in KINDS]
 
 
 def test_what_has_ended_is_freed_without_the_collector(tmp_path: Path) -> None:

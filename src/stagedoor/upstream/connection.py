@@ -287,7 +287,7 @@ class ShellProcess(asyncssh.SSHClientProcess[bytes]):
         _, process = await shell.create_session(cls, command, encoding=None)
         return cast(ShellProcess, process)
 
-    def close(self) -> None:
-        """Close the channel. Nothing can be read or written any more."""
-        super().close()
+    def release(self) -> None:
+        """Close the channel, and let go of the streams. Nothing can be read or written any more."""
+        self.close()
         self._stdin = self._stdout = self._stderr = None

@@ -158,7 +158,7 @@ class TerminalRelay:
                 await asyncio.gather(*tasks, return_exceptions=True)
             return ended.result()
         finally:
-            process.close()
+            process.release()
 
     async def _relay_input(self, process: ShellProcess) -> tuple[End, str]:
         """Pass the client's frames to the holder, at the holder's pace."""
