@@ -12,7 +12,7 @@ from stagedoor.model.shell import Shell
 from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.adapter import KubernetesShells
 from stagedoor.shells.kubernetes.live.bounds import ShellBounds
-from stagedoor.shells.kubernetes.names import ASKED_BY
+from stagedoor.shells.kubernetes.names import REQUESTED_BY
 from tests.controller.test_namespaces import Platform, platform
 from tests.kube.apps import deployment
 from tests.virtual_time import in_virtual_time
@@ -47,7 +47,7 @@ async def test_a_user_starts_no_more_shells_than_the_bound_in_all_namespaces_tog
         assert isinstance(await log_in(shells, Target("app01"), "mallory"), Shell)
         assert isinstance(await log_in(shells, Target("app03"), "alice"), Shell)
         lease = it.cluster.objects[Kind.LEASE, "apps", "app03-ssh"]
-        assert lease["metadata"]["annotations"][ASKED_BY] == "alice"
+        assert lease["metadata"]["annotations"][REQUESTED_BY] == "alice"
         # Another gateway counts the same shells.
         other = await it.gateway(ShellBounds(per_user=2))
         assert isinstance(await log_in(other, Target("app04"), "mallory"), Denial)

@@ -120,7 +120,9 @@ def attach(
     if end:
         return _end(app, terminal, reach, yes=yes)
     mode = Mode.WATCH if watch else Mode.TAKE_OVER if take_over else Mode.MIRROR
-    line = _join_command(command) if command else "" if login_shell or is_piped else tmux.ASKED[0]
+    line = (
+        _join_command(command) if command else "" if login_shell or is_piped else tmux.COMMANDS[0]
+    )
     is_shared = not (command or is_piped)
     is_anonymous = not (name or is_shared)
     return run(

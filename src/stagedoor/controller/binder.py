@@ -50,13 +50,13 @@ def prepare(manifest: Object, namespace: str, owner: Object) -> Object:
     return {**manifest, "metadata": metadata}
 
 
-def has_all(actual: Any, wanted: Any) -> bool:
+def has_all(actual: Any, desired: Any) -> bool:
     """Return whether an object has everything in a manifest. Lists must have the same length. Pure."""
-    if isinstance(wanted, Mapping) and isinstance(actual, Mapping):
-        return all(key in actual and has_all(actual[key], value) for key, value in wanted.items())
-    if isinstance(wanted, list) and isinstance(actual, list):
-        return len(wanted) == len(actual) and all(map(has_all, actual, wanted))
-    return bool(actual == wanted)
+    if isinstance(desired, Mapping) and isinstance(actual, Mapping):
+        return all(key in actual and has_all(actual[key], value) for key, value in desired.items())
+    if isinstance(desired, list) and isinstance(actual, list):
+        return len(desired) == len(actual) and all(map(has_all, actual, desired))
+    return bool(actual == desired)
 
 
 def _has_ended(item: Object) -> bool:

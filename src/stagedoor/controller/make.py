@@ -20,7 +20,7 @@ from stagedoor.shells.kubernetes.derive.annotations import AppSettings
 from stagedoor.shells.kubernetes.derive.compare import find_differences, read_spec_hash
 from stagedoor.shells.kubernetes.derive.shell import Derived, with_replicas
 from stagedoor.shells.kubernetes.names import (
-    ASKED_IMAGE,
+    IMAGE_NAME,
     KEYS_UNTIL,
     PREFIX,
     REGISTER,
@@ -108,7 +108,7 @@ class ShellWriter:
         key, certificate = await asyncio.to_thread(self.new_host_key, target.principals)
         await self._apply("creating the host key", objects.build_secret(app, key, certificate))
         deployment = await self._apply_without_pods(derived)
-        return [await self._start(deployment, derived.asked, until), config]
+        return [await self._start(deployment, derived.image_name, until), config]
 
     async def _apply_without_pods(self, derived: Derived) -> Object:
         """Apply the Deployment with no replicas, and return it. Raises StepError.
@@ -134,14 +134,14 @@ class ShellWriter:
             )
         return await self._apply(step, manifest)
 
-    async def _start(self, deployment: Object, asked_image: str, until: float) -> Object:
+    async def _start(self, deployment: Object, image_name: str, until: float) -> Object:
         """Scale the Deployment to one replica once a gateway has approved it, and return it.
 
-        `asked_image` is `Derived.asked`; `until` is when the keys end. Raises StepError.
+        `image_name` is `Derived.image_name`; `until` is when the keys end. Raises StepError.
         """
         annotations = {
             SPEC: read_spec_hash(deployment),
-            ASKED_IMAGE: asked_image,
+            IMAGE_NAME: image_name,
             KEYS_UNTIL: show_time(until),
         }
         patch = {"metadata": {"annotations": annotations}, "spec": {"replicas": 1}}
@@ -209,7 +209,7 @@ class ShellWriter:
                 continue
 
     async def create_lease(self, app: Object, now: float) -> Object:
-        """Create the lease of a shell that no login has asked for (a warm one). Raises StepError."""
+        """Create the lease of a shell that no login has requested (a warm one). Raises StepError."""
         with _step("creating the lease"):
             return await self.cluster.create(objects.build_lease(app, self.holder, now))
 
@@ -221,7 +221,7 @@ class ShellWriter:
     async def remove(self, namespace: str, app: str, lease: Object | None) -> None:
         """Delete all objects of the shell. Raises StepError.
 
-        The `lease` is deleted only in the version given, so that a login that asks for the shell meanwhile is
+        The `lease` is deleted only in the version given, so that a login that requests the shell meanwhile is
         not lost.
         """
         name = make_shell_name(app)

@@ -302,9 +302,9 @@ class Reconciler:
         """Write the marks of the shell, and report by one Event that it has become outdated."""
         shell = seen.mirrors.find_shell(seen.target.app)
         assert shell is not None, "what is marked is there"
-        wanted = seen.derived.asked if isinstance(seen.derived, Derived) else ""
+        image_name = seen.derived.image_name if isinstance(seen.derived, Derived) else ""
         before = read_outdated(shell)
-        marks = choose_marks(shell, stale, wanted, self.now())
+        marks = choose_marks(shell, stale, image_name, self.now())
         await self._patch(seen, objects.make_marks_patch(stale, idle_since, marks))
         now = read_outdated(seen.mirrors.find_shell(seen.target.app))
         if now is not None and now != before:

@@ -57,8 +57,8 @@ def decide_run(lease: Object | None, job: Object | None, now: float) -> RunStep:
     is_suspended = job is not None and bool(job["spec"].get("suspend"))
     if lease is None:
         return RunStep.DELETE_JOB if is_suspended else RunStep.NOTHING
-    asked_at = read_time((lease.get("spec") or {}).get("renewTime"))
-    is_late = asked_at is None or now > asked_at + RESUME_WITHIN_S
+    requested_at = read_time((lease.get("spec") or {}).get("renewTime"))
+    is_late = requested_at is None or now > requested_at + RESUME_WITHIN_S
     is_over = job is not None and _has_ended(job)
     cancelled = find_cancel_time(lease)
     if cancelled is not None:

@@ -95,7 +95,7 @@ def _command_of(hello: Hello, environment: Mapping[str, str]) -> tuple[str, list
     For tmux, this also writes its defaults beside the terminal's socket. Raises OSError.
     """
     shell = _login_shell(environment)
-    if hello.command and hello.command not in tmux.ASKED:
+    if hello.command and hello.command not in tmux.COMMANDS:
         return shell, [Path(shell).name, "-c", hello.command]
     program = shutil.which("tmux", path=environment.get("PATH", os.defpath))
     if not hello.command or program is None:

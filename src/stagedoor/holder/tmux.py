@@ -3,8 +3,8 @@
 Sources: tmux(1), its `-f`, `-T` and terminal-features.
 """
 
-ASKED = ("tmux", "tmux mouse")
-"""The commands that ask for tmux if it is installed, and for the login shell if not."""
+COMMANDS = ("tmux", "tmux mouse")
+"""The commands that start tmux if it is installed, and the login shell if not."""
 TERM = "tmux-256color"
 FEATURES = (
     "256,RGB,sync,clipboard,usstyle,overline,strikethrough,extkeys,focus,title,mouse,bpaste,"

@@ -79,7 +79,7 @@ def test_any_field_that_comes_is_seen(case: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "found"),
+    ("desired", "actual"),
     [
         ({"a": 0}, {}),
         ({"a": False}, {}),
@@ -102,12 +102,12 @@ def test_any_field_that_comes_is_seen(case: str) -> None:
         ({"a": {}}, {"a": []}),
     ],
 )
-def test_what_says_something_else_is_a_difference(wanted: Any, found: Any) -> None:
-    assert find_differences(deployment(wanted), deployment(found))
+def test_what_says_something_else_is_a_difference(desired: Any, actual: Any) -> None:
+    assert find_differences(deployment(desired), deployment(actual))
 
 
 @pytest.mark.parametrize(
-    ("wanted", "found"),
+    ("desired", "actual"),
     [
         ({"value": ""}, {}),
         ({"items": []}, {}),
@@ -122,8 +122,10 @@ def test_what_says_something_else_is_a_difference(wanted: Any, found: Any) -> No
         ({"emptyDir": {"sizeLimit": "1024Ki"}}, {"emptyDir": {"sizeLimit": "1Mi"}}),
     ],
 )
-def test_what_the_api_server_fills_in_or_spells_otherwise_is_none(wanted: Any, found: Any) -> None:
-    assert find_differences(deployment(wanted), deployment(found)) == ()
+def test_what_the_api_server_fills_in_or_spells_otherwise_is_none(
+    desired: Any, actual: Any
+) -> None:
+    assert find_differences(deployment(desired), deployment(actual)) == ()
 
 
 def deployment(spec: dict[str, Any], **metadata: Any) -> dict[str, Any]:

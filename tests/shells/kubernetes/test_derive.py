@@ -364,7 +364,7 @@ def test_the_kit_never_runs_as_root() -> None:
 
 
 @pytest.mark.parametrize(
-    ("limit", "expected", "asked"),
+    ("limit", "expected", "cpu"),
     [
         ("100m", "100m", "10m"),
         ("2", "500m", "10m"),
@@ -374,14 +374,14 @@ def test_the_kit_never_runs_as_root() -> None:
     ],
 )
 def test_the_kit_takes_little_of_a_quota_and_not_nothing(
-    limit: str | None, expected: str | None, asked: str
+    limit: str | None, expected: str | None, cpu: str
 ) -> None:
     of = app("plain")
     if limit is not None:
         of["spec"]["template"]["spec"]["containers"][0]["resources"] = {"limits": {"cpu": limit}}
     shell = container(derived(of), "kit")["resources"]
     assert shell["limits"] == {"memory": "64Mi"} | ({"cpu": expected} if expected else {})
-    assert shell["requests"] == {"memory": "16Mi", "cpu": asked}
+    assert shell["requests"] == {"memory": "16Mi", "cpu": cpu}
 
 
 def test_an_installation_s_own_amounts_labels_and_class_stand_in_the_pod() -> None:
@@ -438,10 +438,10 @@ def test_the_image_as_its_author_wrote_it_is_a_line_that_an_annotation_can_hold(
     of = app("plain")
     one = of["spec"]["template"]["spec"]["containers"][0]
     one["image"] = "shop:1"
-    assert derived(of).asked == "shop:1"
+    assert derived(of).image_name == "shop:1"
     one["image"] = "shop:\n" + "x" * 300_000
-    assert len(derived(of).asked) <= 512
-    assert derived(of).asked.isprintable()
+    assert len(derived(of).image_name) <= 512
+    assert derived(of).image_name.isprintable()
 
 
 def test_the_uid_of_the_copying_containers_can_be_left_to_the_cluster() -> None:

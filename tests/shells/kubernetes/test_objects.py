@@ -67,16 +67,16 @@ def test_a_config_map_lists_the_certificates_of_sign_ins_that_are_over() -> None
 
 
 def test_what_an_app_asks_for_stands_in_the_settings() -> None:
-    asked = AppSettings(
+    settings = AppSettings(
         warm=True, packages_image="tools:1", directory="/srv", login_name="app", grace_s=9
     )
-    assert objects.format_shell_settings(asked) == (
+    assert objects.format_shell_settings(settings) == (
         "STAGEDOOR_GRACE_S=9\n"
         "STAGEDOOR_LOGIN_NAME=app\n"
         "STAGEDOOR_DIRECTORY=/srv\n"
         "STAGEDOOR_PACKAGES=/packages\n"
     )
-    assert "It is kept running." in objects.format_motd(Target("app01"), asked, "a:1")
+    assert "It is kept running." in objects.format_motd(Target("app01"), settings, "a:1")
 
 
 def test_a_secret_holds_the_host_key_and_its_certificate() -> None:
@@ -137,10 +137,10 @@ def test_a_failure_is_taken_back() -> None:
 def test_no_app_smuggles_in_a_setting_or_moves_the_cursor(
     image: str, directory: str | None
 ) -> None:
-    asked = AppSettings(directory=directory)
-    text = objects.format_shell_settings(asked)
+    settings = AppSettings(directory=directory)
+    text = objects.format_shell_settings(settings)
     for line in text.split("\n")[:-1]:
         assert line.startswith("STAGEDOOR_")
         assert line.isprintable()
-    assert objects.format_motd(Target("app01"), asked, image).replace("\n", "").isprintable()
-    assert objects.format_motd(Target("app01"), asked, image).count("\n") == 3
+    assert objects.format_motd(Target("app01"), settings, image).replace("\n", "").isprintable()
+    assert objects.format_motd(Target("app01"), settings, image).count("\n") == 3

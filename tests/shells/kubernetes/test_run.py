@@ -37,9 +37,9 @@ def job(
     return dict(build_run_job(app, shell, RUN, order, resources or None))
 
 
-def as_created(wanted: dict[str, Any]) -> dict[str, Any]:
+def as_created(desired: dict[str, Any]) -> dict[str, Any]:
     """The Job as the API server returns it."""
-    made = copy.deepcopy(wanted)
+    made = copy.deepcopy(desired)
     made["metadata"] |= {"uid": "u-1", "generation": 1}
     made["spec"]["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": "u-1"}}
     made["spec"]["template"]["metadata"]["labels"] |= {
@@ -104,8 +104,8 @@ def test_the_kubelet_leaves_a_command_as_it_is() -> None:
 
 @pytest.mark.platform(10)
 def test_what_the_api_adds_is_no_difference_and_all_else_is() -> None:
-    wanted = job()
-    assert find_job_differences(wanted, as_created(wanted)) == ()
+    desired = job()
+    assert find_job_differences(desired, as_created(desired)) == ()
     bends: dict[str, Any] = {
         "command": lambda made: _task(made)["command"].append("x"),
         "image": lambda made: _task(made).update(image="x.example/y"),
@@ -121,9 +121,9 @@ def test_what_the_api_adds_is_no_difference_and_all_else_is() -> None:
         "a field of a later version": lambda made: made["spec"].update(later=True),
     }
     for what, bend in bends.items():
-        bent = as_created(wanted)
+        bent = as_created(desired)
         bend(bent)
-        assert find_job_differences(wanted, bent), what
+        assert find_job_differences(desired, bent), what
 
 
 def _pod(made: dict[str, Any]) -> dict[str, Any]:

@@ -216,7 +216,7 @@ bool terminal_is_busy(void);
 // tmux.c
 #define TMUX_TERM "tmux-256color"
 enum { TMUX_WORDS = 11 };
-bool tmux_is_asked(const char *command);
+bool tmux_is_requested(const char *command);
 char **tmux_words(char *words[TMUX_WORDS], const char *program, const char *defaults, const char *name);
 char *tmux_defaults(const char *name, bool described);
 void tmux_run(pid_t pid, int output, const char *const *command);

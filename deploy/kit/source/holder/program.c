@@ -84,7 +84,7 @@ __attribute__((noreturn)) static void start_in_kit(const struct hello *hello, co
   setenv("COLORTERM", "truecolor", 1);
   setenv("STAGEDOOR_TERMINAL", name, 1);
   char *command = copy(hello->command);
-  if (tmux_is_asked(command)) {
+  if (tmux_is_requested(command)) {
     // Its defaults are in the kit's own tmux.conf, so a tmux that is started by ssh has them too.
     char *words[TMUX_WORDS];
     login_as(NULL, tmux_words(words, TOOLS "/tmux", NULL, name));
@@ -128,12 +128,12 @@ __attribute__((noreturn)) static void start_elsewhere(const struct hello *hello,
   setenv("STAGEDOOR_TERMINAL", name, 1);
   if (!is_set("LC_ALL") && !is_set("LC_CTYPE") && !is_set("LANG")) setenv("LANG", lang_of(hello), 1);
   char *command = copy(hello->command), *shell = login_shell(), *base = strrchr(shell, '/') + 1;
-  char *tmux = tmux_is_asked(command) ? find_program("tmux", is_set("PATH") ? getenv("PATH") : "/bin:/usr/bin") : NULL;
+  char *tmux = tmux_is_requested(command) ? find_program("tmux", is_set("PATH") ? getenv("PATH") : "/bin:/usr/bin") : NULL;
   char *defaults = tmux ? tmux_defaults(name, is_known(TMUX_TERM)) : NULL;
   const char *folder = getenv("STAGEDOOR_DIRECTORY");
   if (folder && *folder && chdir(folder)) die("cannot enter %s: %s", folder, strerror(errno));
   char *with_tmux[TMUX_WORDS], *with_command[] = {base, "-c", command, NULL}, *alone[] = {format("-%s", base), NULL};
-  char **words = tmux ? tmux_words(with_tmux, "tmux", defaults, name) : *command && !tmux_is_asked(command) ? with_command : alone;
+  char **words = tmux ? tmux_words(with_tmux, "tmux", defaults, name) : *command && !tmux_is_requested(command) ? with_command : alone;
   execve(tmux ? tmux : shell, words, environ);
   die("%s cannot be started: %s", tmux ? tmux : shell, strerror(errno));
 }
@@ -196,9 +196,9 @@ bool terminal_is_busy(void) {
 // Sets the name by which the kit's first process recognises a holder. A terminal that runs a command counts as working
 // until it ends.
 static void set_process_name(const struct hello *hello) {
-  char *asked = copy(hello->command);
-  bool command = *asked && !tmux_is_asked(asked);
-  free(asked);
+  char *text = copy(hello->command);
+  bool command = *text && !tmux_is_requested(text);
+  free(text);
   char *name = format("%s: %s", command ? "command" : "terminal", program.name);
   prctl(PR_SET_NAME, name);
   free(name);

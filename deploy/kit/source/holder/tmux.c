@@ -40,8 +40,8 @@ static const char FILES[] =
     "%endif\n"
     "%endif\n";
 
-// Returns whether a command asks for tmux where there is one, and for the login shell elsewhere.
-bool tmux_is_asked(const char *command) { return !strcmp(command, "tmux") || !strcmp(command, "tmux mouse"); }
+// Returns whether a command requests tmux where there is one, and the login shell elsewhere.
+bool tmux_is_requested(const char *command) { return !strcmp(command, "tmux") || !strcmp(command, "tmux mouse"); }
 
 // Returns the command that shows the session with the terminal's name. Without `defaults` tmux reads its own files.
 char **tmux_words(char *words[TMUX_WORDS], const char *program, const char *defaults, const char *name) {

@@ -89,8 +89,8 @@ class KubernetesShells:
         )
         self._starting: dict[Target, asyncio.Timeout] = {}
         """The time limit of each start."""
-        self._asking: dict[Target, str] = {}
-        """The users of the logins that are under way, by shell."""
+        self._requesters: dict[Target, str] = {}
+        """The user of the login that is requesting each shell."""
         self._answered: dict[Target, Address] = {}
         """The address from which each shell has sent its banner to this gateway."""
         self._starts = Starts()
@@ -176,14 +176,14 @@ class KubernetesShells:
             caches = {name: environment.cache for name, environment in served}
             if target.environment not in caches:
                 return self._no_app(target)  # its namespace has lost the label meanwhile
-            denial = self._bounds.refuse(target, user, caches, self._asking)
+            denial = self._bounds.refuse(target, user, caches, self._requesters)
         if denial is not None:
             return denial
-        self._asking.setdefault(target, user)
+        self._requesters.setdefault(target, user)
         try:
             return await self.enter(target, progress, user)
         finally:
-            self._asking.pop(target, None)
+            self._requesters.pop(target, None)
 
     async def _check(self, grant: Grant) -> Denial | None:
         """Return why the grant opens no shell at the moment, or None if it does."""

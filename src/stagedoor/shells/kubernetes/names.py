@@ -38,20 +38,20 @@ another hash now, another client has changed it."""
 STALE = PREFIX + "stale"
 """An annotation of an outdated running shell's Deployment: the hash that it should have."""
 
-ASKED = PREFIX + "asked"
-"""An annotation of a shell's lease: the number of requests for the shell. A login that asks for the shell
+REQUEST_COUNT = PREFIX + "asked"
+"""An annotation of a shell's lease: the number of requests for the shell. A login that requests the shell
 increases it, a renewal does not. A failure has the number of the request that it answers."""
 
-ASKED_BY = PREFIX + "asked-by"
+REQUESTED_BY = PREFIX + "asked-by"
 """An annotation of a shell's lease: the user whose login requested the shell last."""
 
 STALE_SINCE = PREFIX + "stale-since"
 """An annotation of a shell's Deployment: when its app changed, RFC 3339."""
 
-MOVED_ON = PREFIX + "moved-on-to"
-"""An annotation of a shell's Deployment: the image of its app after that change."""
+NEW_IMAGE_NAME = PREFIX + "moved-on-to"
+"""An annotation of a shell's Deployment: the image that its app has named since that change."""
 
-ASKED_IMAGE = PREFIX + "asked-image"
+IMAGE_NAME = PREFIX + "asked-image"
 """An annotation of a shell's Deployment: the image as its app named it when the shell was created. The pod
 itself has it by digest."""
 

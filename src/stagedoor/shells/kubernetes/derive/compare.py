@@ -16,10 +16,10 @@ from stagedoor.shells.kubernetes.duration import parse_quantity
 from stagedoor.shells.kubernetes.names import TEMPLATE
 
 
-def hash_template(wanted: Any) -> str:
+def hash_template(value: Any) -> str:
     """Return the hash of a JSON value (32 hex digits). It does not depend on the order of keys."""
     canonical = json.dumps(
-        wanted, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
     )
     return hashlib.sha256(canonical.encode()).hexdigest()[:32]
 
@@ -46,20 +46,20 @@ Path = tuple[str, ...]
 """A path of fields; an item of a list is `[NAME]`, or `[NUMBER]` if it has no name."""
 
 
-def find_differences(wanted: Object, actual: Object) -> tuple[str, ...]:
-    """Return the first paths at which the Deployment `actual` differs from `wanted`.
+def find_differences(desired: Object, actual: Object) -> tuple[str, ...]:
+    """Return the first paths at which the Deployment `actual` differs from `desired`.
 
-    `wanted` is `Derived.deployment`. The number of replicas is not compared. Values are left out, since they
+    `desired` is `Derived.deployment`. The number of replicas is not compared. Values are left out, since they
     may be secret.
     """
-    paths = islice(_of_deployment(wanted, actual), MAX_DIFFERENCES)
+    paths = islice(_of_deployment(desired, actual), MAX_DIFFERENCES)
     return tuple(".".join(path).replace(".[", "[") for path in paths)
 
 
-def find_job_differences(wanted: Object, actual: Object) -> tuple[str, ...]:
-    """Return the first paths at which the Job `actual` differs from `wanted` (`run.build_run_job`)."""
-    uid, name = actual["metadata"].get("uid"), wanted["metadata"]["name"]
-    ours, theirs = wanted["metadata"], actual["metadata"]
+def find_job_differences(desired: Object, actual: Object) -> tuple[str, ...]:
+    """Return the first paths at which the Job `actual` differs from `desired` (`run.build_run_job`)."""
+    uid, name = actual["metadata"].get("uid"), desired["metadata"]["name"]
+    ours, theirs = desired["metadata"], actual["metadata"]
     # The API adds these itself (pkg/registry/batch/job/strategy.go, generateSelector).
     selector = {"batch.kubernetes.io/controller-uid": uid}
     added = {
@@ -68,10 +68,10 @@ def find_job_differences(wanted: Object, actual: Object) -> tuple[str, ...]:
         "batch.kubernetes.io/job-name": name,
         "job-name": name,
     }
-    template = wanted["spec"]["template"]
+    template = desired["spec"]["template"]
     labels = {**template["metadata"]["labels"], **added}
     spec = {
-        **wanted["spec"],
+        **desired["spec"],
         "selector": {"matchLabels": selector},
         "template": {**template, "metadata": {**template["metadata"], "labels": labels}},
     }
@@ -87,8 +87,8 @@ def read_spec_hash(deployment: Object) -> str:
     return hash_template(_without_replicas(deployment))
 
 
-def _of_deployment(wanted: Object, actual: Object) -> Iterator[Path]:
-    ours, theirs = wanted["metadata"], actual["metadata"]
+def _of_deployment(desired: Object, actual: Object) -> Iterator[Path]:
+    ours, theirs = desired["metadata"], actual["metadata"]
     for field in ("ownerReferences", "finalizers"):
         yield from _differ(ours.get(field) or [], theirs.get(field) or [], ("metadata", field))
     our_annotations, their_annotations = (
@@ -99,33 +99,33 @@ def _of_deployment(wanted: Object, actual: Object) -> Iterator[Path]:
         yield ("metadata", "annotations", TEMPLATE)
     if _ROLL_BACK in their_annotations:
         yield ("metadata", "annotations", _ROLL_BACK)
-    yield from _differ(_without_replicas(wanted), _without_replicas(actual), ("spec",))
+    yield from _differ(_without_replicas(desired), _without_replicas(actual), ("spec",))
 
 
 def _without_replicas(deployment: Object) -> dict[str, Any]:
     return {field: value for field, value in deployment["spec"].items() if field != "replicas"}
 
 
-def _differ(wanted: Any, actual: Any, path: Path) -> Iterator[Path]:
-    if isinstance(wanted, Mapping) and isinstance(actual, Mapping):
-        for field in sorted({*wanted, *actual}):
+def _differ(desired: Any, actual: Any, path: Path) -> Iterator[Path]:
+    if isinstance(desired, Mapping) and isinstance(actual, Mapping):
+        for field in sorted({*desired, *actual}):
             here = (*path, field)
             if field not in actual:
                 # The API leaves out an empty text, list or object, but keeps False and 0.
-                if not (wanted[field] is None or wanted[field] in ("", [], {})):
+                if not (desired[field] is None or desired[field] in ("", [], {})):
                     yield here
-            elif field not in wanted:
-                if not _is_default(field, actual[field], wanted):
+            elif field not in desired:
+                if not _is_default(field, actual[field], desired):
                     yield here
             else:
-                yield from _differ(wanted[field], actual[field], here)
-    elif isinstance(wanted, list | tuple) and isinstance(actual, list | tuple):
-        if len(wanted) != len(actual):
+                yield from _differ(desired[field], actual[field], here)
+    elif isinstance(desired, list | tuple) and isinstance(actual, list | tuple):
+        if len(desired) != len(actual):
             yield path
             return
-        for number, (ours, theirs) in enumerate(zip(wanted, actual, strict=True)):
+        for number, (ours, theirs) in enumerate(zip(desired, actual, strict=True)):
             yield from _differ(ours, theirs, (*path, _item(ours, number)))
-    elif not _is_same(wanted, actual, path):
+    elif not _is_same(desired, actual, path):
         yield path
 
 
@@ -137,16 +137,16 @@ def _is_default(field: str, value: Any, beside: Mapping[str, Any]) -> bool:
     return value in _DEFAULTS.get(field, ())
 
 
-def _is_same(wanted: Any, actual: Any, path: Path) -> bool:
+def _is_same(desired: Any, actual: Any, path: Path) -> bool:
     # In Python True == 1, so the types count too. The API server rewrites quantities: `0.5` becomes `500m`.
-    if type(wanted) is type(actual) and wanted == actual:
+    if type(desired) is type(actual) and desired == actual:
         return True
     is_quantity = path[-1] in ("sizeLimit", "divisor") or (
         path[-3:-2] == ("resources",) and path[-2] in ("requests", "limits")
     )
-    if not is_quantity or not isinstance(wanted, str) or not isinstance(actual, str):
+    if not is_quantity or not isinstance(desired, str) or not isinstance(actual, str):
         return False
-    amount = parse_quantity(wanted)
+    amount = parse_quantity(desired)
     return amount is not None and amount == parse_quantity(actual)
 
 

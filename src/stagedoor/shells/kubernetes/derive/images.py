@@ -58,15 +58,15 @@ def add_digest(image: str, image_id: str) -> str | None:
     same repository. `docker-pullable://repo@sha256:…` and `repo@sha256:…` name a manifest. A bare `sha256:…`
     (and `docker://sha256:…`) is the id of an image on that one node, which no registry knows.
     """
-    asked = parse_reference(image)
-    runs = parse_reference(image_id.removeprefix(_SCHEME))
-    if asked is None or asked.digest or runs is None or not runs.digest:
+    reference = parse_reference(image)
+    running = parse_reference(image_id.removeprefix(_SCHEME))
+    if reference is None or reference.digest or running is None or not running.digest:
         return None
     # If an image has several names, a runtime may report any of them. Another repository may need another
     # pull secret, or be on a registry that the app does not use.
-    if runs.repository != asked.repository:
+    if running.repository != reference.repository:
         return None
-    return f"{asked.name}@{runs.digest}"
+    return f"{reference.name}@{running.digest}"
 
 
 def find_running_digests(app: Object, pods: Iterable[Object]) -> Mapping[str, str]:

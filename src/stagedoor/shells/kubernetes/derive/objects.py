@@ -15,11 +15,11 @@ from stagedoor.shells.kubernetes.derive.annotations import AppSettings
 from stagedoor.shells.kubernetes.derive.kit import PACKAGES_PATH
 from stagedoor.shells.kubernetes.duration import show_duration
 from stagedoor.shells.kubernetes.names import (
-    ASKED,
-    ASKED_BY,
     CONTAINER,
     FAILURE,
     IDLE_SINCE,
+    REQUEST_COUNT,
+    REQUESTED_BY,
     RESUME_PORT,
     RESUME_PORT_NAME,
     SSH_PORT_NAME,
@@ -198,7 +198,7 @@ def build_lease(app: Object, holder: str, now: float, user: str = "") -> Object:
 
     `holder` is the replica that creates the lease.
     """
-    annotations = {"annotations": {ASKED_BY: user}} if user else {}
+    annotations = {"annotations": {REQUESTED_BY: user}} if user else {}
     return {
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
@@ -228,14 +228,18 @@ def read_time(text: object) -> float | None:
 
 
 def count_requests(lease: Object | None) -> int:
-    """Return the number of requests for the shell (ASKED), 0 if the lease has none."""
-    text = str(_annotations(lease).get(ASKED, "")) if lease is not None else ""
+    """Return the number of requests for the shell (REQUEST_COUNT), 0 if the lease has none."""
+    text = str(_annotations(lease).get(REQUEST_COUNT, "")) if lease is not None else ""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 18 else 0
 
 
 def make_request(holder: str, now: float, count: int, user: str = "") -> Object:
     """Return the merge patch that requests the shell: a renewal that also removes an earlier failure."""
-    annotations = {ASKED: str(count), FAILURE: None, **({ASKED_BY: user} if user else {})}
+    annotations = {
+        REQUEST_COUNT: str(count),
+        FAILURE: None,
+        **({REQUESTED_BY: user} if user else {}),
+    }
     return {**make_renewal(holder, now), "metadata": {"annotations": annotations}}
 
 

@@ -49,8 +49,8 @@ class Derived:
 
     `deployment` has no `replicas` (see `with_replicas`). Its annotation `names.TEMPLATE` is `template`, the
     hash of the pod's template: a running shell with another hash is outdated. `container` is the name of the
-    app's container that the shell is derived from. `image` is the image that the shell runs, and `asked` the
-    same image as the app's author wrote it, on one line.
+    app's container that the shell is derived from. `image` is the image that the shell runs, and `image_name`
+    its name as the app's author wrote it, on one line.
     """
 
     settings: AppSettings
@@ -59,7 +59,7 @@ class Derived:
     template: str
     container: str
     image: str
-    asked: str
+    image_name: str
     notes: tuple[Note, ...]
 
 

@@ -12,7 +12,7 @@ from stagedoor.shells.kubernetes.derive.objects import read_failure_cause
 from stagedoor.shells.kubernetes.live.mirror import find_shell_app
 from stagedoor.shells.kubernetes.live.namespace_cache import NamespaceCache
 from stagedoor.shells.kubernetes.live.start import RETRY_AFTER_CAUSE_S
-from stagedoor.shells.kubernetes.names import ASKED_BY, IDLE_SINCE
+from stagedoor.shells.kubernetes.names import IDLE_SINCE, REQUESTED_BY
 from stagedoor.shells.starts import refuse_start
 
 
@@ -28,23 +28,23 @@ class ShellBounds:
         target: Target,
         user: str,
         caches: Mapping[str | None, NamespaceCache],
-        asking: Mapping[Target, str],
+        requesters: Mapping[Target, str],
     ) -> Denial | None:
         """Return a denial if a start for `user` would exceed a bound; None if it may start or runs already.
 
-        `caches` are by environment; `asking` has the users of the logins that are requesting a shell at this
-        gateway now. A shell that no login requested counts only for its namespace.
+        `caches` are by environment; `requesters` maps each shell that a login at this gateway is requesting
+        to the login's user. A shell that no login requested counts only for its namespace.
         """
-        if target in asking or _occupies(caches[target.environment], target.app):
+        if target in requesters or _occupies(caches[target.environment], target.app):
             return None
         running = {
             Target(app, environment): str(
-                (lease["metadata"].get("annotations") or {}).get(ASKED_BY)
+                (lease["metadata"].get("annotations") or {}).get(REQUESTED_BY)
             )
             for environment, cache in caches.items()
             for lease in cache.leases.list_objects(cache.namespace).values()
             if (app := find_shell_app(lease)) is not None and _occupies(cache, app)
-        } | dict(asking)
+        } | dict(requesters)
         in_namespace = sum(shell.environment == target.environment for shell in running)
         if in_namespace >= self.per_namespace:
             why = (
@@ -52,7 +52,7 @@ class ShellBounds:
                 "of them has stopped"
             )
             return refuse_start(target, why, RETRY_AFTER_CAUSE_S)
-        of_user = sum(asked_by == user for asked_by in running.values())
+        of_user = sum(requester == user for requester in running.values())
         if of_user >= self.per_user:
             why = (
                 f"you have {of_user} running shells, which is the limit: log out of one, wait until it "

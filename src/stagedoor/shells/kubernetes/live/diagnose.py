@@ -35,7 +35,7 @@ from stagedoor.shells.kubernetes.sentences import (
 from stagedoor.wire.rfc3339 import parse_time
 
 CAUSE_LOG_LINES = 20
-"""The number of lines at the end of a container's log that `LogRequest` asks for."""
+"""The number of lines at the end of a container's log that `LogRequest` requests."""
 
 PATIENCE_S = 10
 """Seconds after which a problem that often goes away by itself counts as a cause: a volume that is not
@@ -103,7 +103,7 @@ def diagnose(
 
     `shell` is the shell's Deployment, None if there is none yet. `replica_sets` and `pods` are the
     namespace's objects with the shell's labels, `events` the Events about them (core/v1 or events.k8s.io/v1).
-    `logs` has the logs that a `LogRequest` asked for, by pod and container; an empty log counts as an answer.
+    `logs` has the logs that a `LogRequest` requested, by pod and container; an empty log counts as an answer.
     `failure` is the failure that the controller wrote to the lease (`objects.read_failure_cause`).
     """
     if failure is not None:

@@ -49,8 +49,8 @@ class LeaseWriter:
     async def request_shell(self, app: str, user: str = "") -> int:
         """Request the shell, for the `user` of a login if there is one. A failed start is attempted again.
 
-        Return the number of this request (ASKED). Only a failure with at least this number answers it.
-        Concurrent callers share one write. Raises ClusterError.
+        Return the number of this request (REQUEST_COUNT), which only a failure with at least this number
+        answers. Concurrent callers share one write. Raises ClusterError.
         """
         task = self._requests.get(app)
         if task is None:

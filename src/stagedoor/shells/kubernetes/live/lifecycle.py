@@ -130,9 +130,9 @@ class AskLog:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """Report why a wanted shell cannot be created, by an Event on the app for each problem and on the lease.
+    """Report why a desired shell cannot be created, by an Event on the app for each problem and on the lease.
 
-    `recheck_at` is when the shell is no longer wanted, unless a login asks for it again.
+    `recheck_at` is when the shell is no longer desired, unless a login requests it again.
     """
 
     problems: tuple[str, ...]
@@ -190,35 +190,35 @@ def decide(seen: LifecycleState, now: float) -> Decision:
     settings = seen.settings if isinstance(seen.settings, AppSettings) else seen.settings.instead
     # A gateway whose clock is ahead must not keep a shell for longer than a renewal may.
     renewed_at = None if seen.renewed_at is None else min(seen.renewed_at, now)
-    requested = renewed_at is not None and now - renewed_at < settings.idle_stop_s
-    wanted = seen.offered and not seen.stop_requested and (requested or settings.warm)
-    wanted_until = (
+    is_requested = renewed_at is not None and now - renewed_at < settings.idle_stop_s
+    is_desired = seen.offered and not seen.stop_requested and (is_requested or settings.warm)
+    desired_until = (
         None if settings.warm or renewed_at is None else renewed_at + settings.idle_stop_s
     )
     if seen.shell is None:
-        if wanted:
-            return _make(seen, StartShell(), wanted_until)
+        if is_desired:
+            return _make(seen, StartShell(), desired_until)
         rest = renewed_at is not None or seen.stop_requested or seen.leftovers
         return Delete() if rest else Keep()
     if seen.shell.replicas == 0:
-        if wanted:
-            return _make(seen, StartShell(), wanted_until)
+        if is_desired:
+            return _make(seen, StartShell(), desired_until)
         return _decide_stopped(seen, seen.shell, settings, now)
-    if seen.stop_requested or (not seen.shell.running and not wanted):
+    if seen.stop_requested or (not seen.shell.running and not is_desired):
         return ScaleToZero() if seen.offered else Delete()
     if seen.shell.replicas > 1:
         return OnePod()
     if not seen.shell.running:
         # A shell that does not run has no sessions, and a change of the app may make it start.
-        decision = Replace() if _is_outdated(seen, seen.shell) else Keep(wanted_until)
-        return _make(seen, decision, wanted_until)
-    return _decide_running(seen, seen.shell, settings, renewed_at, wanted, wanted_until, now)
+        decision = Replace() if _is_outdated(seen, seen.shell) else Keep(desired_until)
+        return _make(seen, decision, desired_until)
+    return _decide_running(seen, seen.shell, settings, renewed_at, is_desired, desired_until, now)
 
 
-def _make(seen: LifecycleState, decision: Decision, wanted_until: float | None) -> Decision:
+def _make(seen: LifecycleState, decision: Decision, desired_until: float | None) -> Decision:
     """Return `decision`, or Refuse if the settings are wrong."""
     if isinstance(seen.settings, WrongSettings):
-        return Refuse(seen.settings.problems, wanted_until)
+        return Refuse(seen.settings.problems, desired_until)
     return decision
 
 
@@ -242,15 +242,15 @@ def _decide_running(
     shell: ShellStatus,
     settings: AppSettings,
     renewed_at: float | None,
-    wanted: bool,
-    wanted_until: float | None,
+    is_desired: bool,
+    desired_until: float | None,
     now: float,
 ) -> Decision:
     """Decide on a shell that may be in use. It stays until both its lease and its log show that it is not."""
     is_outdated = _is_outdated(seen, shell)
     stale = seen.template if is_outdated else None
-    if wanted and not is_outdated:
-        return _mark(shell, Mark(stale, None), wanted_until)
+    if is_desired and not is_outdated:
+        return _mark(shell, Mark(stale, None), desired_until)
     # The log is read below anyway, so a short idle time may shorten this time too.
     in_use_s = min(IN_USE_S, settings.idle_stop_s)
     if renewed_at is not None and now - renewed_at < in_use_s:
@@ -269,7 +269,7 @@ def _decide_running(
         if now - since < settings.tmux_grace_s:
             recheck_at = min(since + settings.tmux_grace_s, now + RECHECK_S)
             return _mark(shell, Mark(stale, since), recheck_at)
-    if wanted:
+    if is_desired:
         return Replace()
     return ScaleToZero() if seen.offered else Delete()
 

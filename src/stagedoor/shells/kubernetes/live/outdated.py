@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from stagedoor.model.cluster import Object
 from stagedoor.shells.kubernetes.names import (
-    ASKED_IMAGE,
-    MOVED_ON,
+    IMAGE_NAME,
+    NEW_IMAGE_NAME,
     STALE,
     STALE_SINCE,
     TEMPLATE,
@@ -24,13 +24,13 @@ MAX_IMAGE_CHARS = 200
 class Outdated:
     """The state of an outdated shell.
 
-    `asked` is the image in the app's template when the shell was created, `wanted` the one there now; empty
-    if unknown. `since` is when the change was seen, in seconds since the epoch. `modified` is True if the app
-    is unchanged, and the shell's own Deployment was changed.
+    `old_image` is the image that the app named when the shell was created, and `new_image` the one that it
+    names now; empty if unknown. `since` is when the change was seen, in seconds since the epoch. `modified`
+    is True if the app is unchanged, and the shell's own Deployment was changed.
     """
 
-    asked: str
-    wanted: str
+    old_image: str
+    new_image: str
     since: float | None
     modified: bool
 
@@ -44,24 +44,22 @@ def read_outdated(shell: Object | None) -> Outdated | None:
     if not stale:
         return None
     since = parse_time(str(annotations.get(STALE_SINCE, "")))
-    asked, wanted = str(annotations.get(ASKED_IMAGE, "")), str(annotations.get(MOVED_ON, ""))
-    return Outdated(asked, wanted, since, modified=stale == annotations.get(TEMPLATE))
+    old, new = str(annotations.get(IMAGE_NAME, "")), str(annotations.get(NEW_IMAGE_NAME, ""))
+    return Outdated(old, new, since, modified=stale == annotations.get(TEMPLATE))
 
 
-def choose_marks(
-    shell: Object, stale: str | None, wanted: str, now: float
-) -> dict[str, str | None]:
+def choose_marks(shell: Object, stale: str | None, image: str, now: float) -> dict[str, str | None]:
     """Return the annotations to write besides `stale` (as in `lifecycle.Mark`).
 
     The time is set to `now` when a shell becomes outdated, and again when its app changes to another image
-    (`wanted`). Any other change of the app leaves the time as it is.
+    (`image`). Any other change of the app leaves the time as it is.
     """
     if stale is None:
-        return {MOVED_ON: None, STALE_SINCE: None}
+        return {NEW_IMAGE_NAME: None, STALE_SINCE: None}
     before = read_outdated(shell)
-    if before is not None and before.wanted == wanted:
+    if before is not None and before.new_image == image:
         return {}
-    return {MOVED_ON: wanted, STALE_SINCE: show_time(now)}
+    return {NEW_IMAGE_NAME: image, STALE_SINCE: show_time(now)}
 
 
 def describe_outdated(app: str, state: Outdated, users: Sequence[str] = ()) -> str:
@@ -69,8 +67,9 @@ def describe_outdated(app: str, state: Outdated, users: Sequence[str] = ()) -> s
     at = "" if state.since is None else f" at {_minute(state.since)}"
     if state.modified:
         what = f"the Deployment of {app}'s shell was changed{at}; it"
-    elif state.wanted and state.asked and state.wanted != state.asked:
-        what = f"{app} changed to {_image(state.wanted)}{at}; this shell still runs {_image(state.asked)} and"
+    elif state.new_image and state.old_image and state.new_image != state.old_image:
+        new, old = _image(state.new_image), _image(state.old_image)
+        what = f"{app} changed to {new}{at}; this shell still runs {old} and"
     else:
         what = f"{app} has changed{at}; this shell still has the old version and"
     return f"{what} is replaced when {_condition(users)}"

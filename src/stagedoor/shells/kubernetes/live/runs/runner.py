@@ -159,9 +159,9 @@ class KubernetesRunner(ClusterRunFolders):
     def cancel(self, run_id: str) -> None:
         """Ask the controller to delete the Job, and so its pod."""
         namespace = self.read_place(run_id).namespace
-        asking = asyncio.run_coroutine_threadsafe(self._cancel(namespace, run_id), self._loop)
+        future = asyncio.run_coroutine_threadsafe(self._cancel(namespace, run_id), self._loop)
         try:
-            asking.result(CALL_S)
+            future.result(CALL_S)
         except (ClusterError, TimeoutError) as error:
             raise OSError(str(error)) from error
 
