@@ -134,7 +134,7 @@ class Platform:
                 status = {"status": {"replicas": number % 3, "updatedReplicas": number % 3}}
                 path = build_item_path(Kind.DEPLOYMENT, namespace, name, "status")
                 body, content_type = encode_json(status), "application/merge-patch+json"
-                await cluster.http.ask(HttpRequest("PATCH", path, body, content_type), 15)
+                await cluster.http.send(HttpRequest("PATCH", path, body, content_type), 15)
                 at += 1 / CHANGES_PER_S
                 await asyncio.sleep(max(0.0, at - time.monotonic()))
 

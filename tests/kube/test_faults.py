@@ -136,7 +136,7 @@ async def test_a_slow_answer_is_given_up_and_its_connection_closed() -> None:
             await asyncio.sleep(0.25)
 
     async with scripted(slow) as server:
-        cluster = server.cluster(limits=Limits(ask_s=0.3))
+        cluster = server.cluster(limits=Limits(request_s=0.3))
         began = time.monotonic()
         with pytest.raises(ClusterError, match=r"was silent for 0\.3 s") as raised:
             await cluster.get(Kind.POD, "apps", "web-1")
@@ -719,7 +719,7 @@ async def test_any_bytes_are_an_answer_or_one_documented_error(data: bytes, whol
         to.ends = True
 
     async with scripted(script) as server:
-        cluster = server.cluster(limits=Limits(ask_s=5))
+        cluster = server.cluster(limits=Limits(request_s=5))
         for call in (cluster.get(Kind.POD, "apps", "web"), cluster.list(Kind.POD, "apps")):
             with suppress(ClusterError):
                 await call

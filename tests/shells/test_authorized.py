@@ -101,9 +101,9 @@ def test_whatever_is_put_in_each_line_is_one_of_ours(
 
 @given(st.none() | st.floats(0, 9e9), st.floats(1e9, 4e9))
 def test_an_end_is_kept_or_renewed_and_never_further_away_than_it_may_be(
-    known: float | None, now: float
+    previous_end: float | None, now: float
 ) -> None:
-    until = decide_keys_end(known, now)
+    until = decide_keys_end(previous_end, now)
     # 1e-6: such an instant has no finer steps as a float.
     assert 0.75 * KEYS_LEASE_S - 1 <= until - now <= KEYS_LEASE_S + 1e-6
     # And once more changes nothing, or the file would be written again and again.

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from stagedoor.controller.mirrors import NamespaceMirrors
-from stagedoor.controller.snapshot import find_app
+from stagedoor.controller.snapshot import find_served_app
 from stagedoor.model.cluster import Kind, Object
 from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.derive.annotations import (
@@ -53,19 +53,19 @@ class AppReader:
 
         The app is read if it has changed, or was not read `since` that time. Raises ClusterError.
         """
-        app = find_app(target, mirrors)
+        app = find_served_app(target, mirrors)
         if app is None or not self._is_needed(target, mirrors, app):
             self.readings.pop(target, None)
             return None
-        known = self.readings.get(target)
-        if known is None or known.version != _version(app) or known.at < since:
-            known = await self._read(app)
-            if known is None:
+        record = self.readings.get(target)
+        if record is None or record.version != _version(app) or record.at < since:
+            record = await self._read(app)
+            if record is None:
                 # The watch will report it in a moment. A StatefulSet of the same name may be left.
                 mirrors.forget_app(app)
                 return await self.derive(target, mirrors, since)
-            self.readings[target] = known
-        return known.derived
+            self.readings[target] = record
+        return record.derived
 
     def _is_needed(self, target: Target, mirrors: NamespaceMirrors, app: Object) -> bool:
         if mirrors.find_shell(target.app) is not None or mirrors.find_lease(target.app) is not None:
@@ -73,10 +73,15 @@ class AppReader:
         settings = read_settings(app, self.context.defaults)
         return isinstance(settings, AppSettings) and settings.warm
 
-    async def _read(self, known: Object) -> AppRecord | None:
-        """Read an app and its pods. Return None if it was deleted or no longer offers a shell."""
-        at, metadata = self.clock(), known["metadata"]
-        app = await self.cluster.get(Kind(known["kind"]), metadata["namespace"], metadata["name"])
+    async def _read(self, mirrored: Object) -> AppRecord | None:
+        """Read an app that a mirror has, and its pods.
+
+        Return None if it was deleted or no longer offers a shell.
+        """
+        at, metadata = self.clock(), mirrored["metadata"]
+        app = await self.cluster.get(
+            Kind(mirrored["kind"]), metadata["namespace"], metadata["name"]
+        )
         if app is None or not is_shell_offered(app):
             return None
         derived = await derive_app(self.cluster, app, self.context)

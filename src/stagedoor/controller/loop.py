@@ -172,11 +172,11 @@ class Controller:
     def _namespaces_changed(self) -> None:
         """Serve the namespaces that are selected now, and let the shells in all others end."""
         self._begin_all(self._registry.follow())
-        for known in (self._requests, self._apps, self._reader.readings):
+        for states in (self._requests, self._apps, self._reader.readings):
             for target in [
-                key for key in known if key.environment not in self._registry.by_environment
+                key for key in states if key.environment not in self._registry.by_environment
             ]:
-                known.pop(target, None)
+                states.pop(target, None)
 
     async def _adopt(self) -> None:
         """Take over the shells in namespaces that lost their label while no controller was running."""
@@ -303,15 +303,15 @@ class Controller:
         self._add(target)
 
     def _forgive_if_changed(
-        self, known: dict[Target, object], target: Target, now: object | None
+        self, states: dict[Target, object], target: Target, now: object | None
     ) -> None:
-        """Forget the failures of a target if its state `now` differs from the `known` one."""
-        if known.get(target) == now:
+        """Forget the failures of a target if its state `now` differs from the one in `states`."""
+        if states.get(target) == now:
             return
         if now is None:
-            del known[target]
+            del states[target]
         else:
-            known[target] = now
+            states[target] = now
         self._queue.forgive(target)
 
     def _add(self, target: Target, *, at_once: bool = True) -> None:

@@ -148,9 +148,9 @@ class ShellWriter:
         with _step("starting the Deployment"):
             return await merge_when_approved(self.cluster, deployment, patch)
 
-    def decide_keys_end(self, known: float | None) -> float:
-        """Return when keys that are written now will end; `known` is as in `authorized.decide_keys_end`."""
-        return decide_keys_end(known, self.now())
+    def decide_keys_end(self, previous_end: float | None) -> float:
+        """Return when keys that are written now will end; see `authorized.decide_keys_end`."""
+        return decide_keys_end(previous_end, self.now())
 
     def build_config(
         self,

@@ -53,7 +53,7 @@ class NamespaceRegistry:
             if key not in self.by_environment:
                 self._put(key, NamespaceMirrors(self._mirrors, name))
                 changed.append(key)
-        self._ask()
+        self._follow_access()
         return changed
 
     def note_unmanaged(self, name: str) -> None:
@@ -77,14 +77,14 @@ class NamespaceRegistry:
                 continue
             if is_ours and name not in self.environments:
                 changed.append(self._leave(view))
-        self._ask()
+        self._follow_access()
         return changed
 
     def forget_if_empty(self, view: NamespaceMirrors) -> None:
         """Forget a namespace that lost its label once no shell is left in it."""
         if not self._directory.is_fixed and not view.offers and not view.with_shell():
             self._remove(view)
-            self._ask()
+            self._follow_access()
 
     def _leave(self, view: NamespaceMirrors, key: str | None = None) -> str:
         view.offers = False
@@ -100,6 +100,7 @@ class NamespaceRegistry:
     def _remove(self, view: NamespaceMirrors) -> None:
         del self.by_environment[self.environments.pop(view.namespace)]
 
-    def _ask(self) -> None:
+    def _follow_access(self) -> None:
+        """Check from now on whether this account may write in the managed namespaces."""
         if not self._directory.is_fixed:
             self._mirrors.access.follow(tuple(self.environments))

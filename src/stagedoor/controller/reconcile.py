@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from stagedoor.controller.app_reader import AppReader
 from stagedoor.controller.make import ShellWriter, StepError
 from stagedoor.controller.mirrors import NamespaceMirrors, hash_config, hash_data
-from stagedoor.controller.snapshot import AppSnapshot, read_app
+from stagedoor.controller.snapshot import AppSnapshot, take_snapshot
 from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.target import Target
 from stagedoor.shells.authorized import KEYS_LEASE_S, RENEW_AT
@@ -108,7 +108,7 @@ class Reconciler:
         The app itself is read if needed, unless it was already read after `since`.
         """
         derived = await self.reader.derive(target, mirrors, since)
-        return read_app(target, mirrors, derived, self.reader.context.defaults, log)
+        return take_snapshot(target, mirrors, derived, self.reader.context.defaults, log)
 
     async def fail(self, target: Target, error: StepError) -> None:
         """Report to the waiting logins why a shell cannot be created. Raises nothing."""
@@ -188,8 +188,8 @@ class Reconciler:
         shell = mirrors.find_shell(name)
         if shell is None or not shell["spec"].get("replicas", 1):
             return None
-        known, pods = mirrors.find_config(name), mirrors.list_shell_pods(name)
-        until = maker.decide_keys_end(None if known is None else known["until"])
+        written, pods = mirrors.find_config(name), mirrors.list_shell_pods(name)
+        until = maker.decide_keys_end(None if written is None else written["until"])
         if isinstance(seen.derived, Derived):
             assert seen.app is not None, "what is derived is derived of an app"
             # The running image, which in an outdated shell is not that of a new shell.
@@ -202,13 +202,13 @@ class Reconciler:
                 until,
                 make_notice(name, marks) if marks else "",
             )
-            if known is None or known["digest"] != hash_config(config):
+            if written is None or written["digest"] != hash_config(config):
                 mirrors.put(await maker.refresh(config, pods))
             await self._write_failure(seen.target, mirrors, None)
-        elif known is not None:
+        elif written is not None:
             # The app's annotations have errors, or it offers no shell. Revoked rights must still be removed.
             keys = maker.build_keys(seen.target, offered=seen.derived is not None, until=until)
-            if known["keys"] != hash_data(keys):
+            if written["keys"] != hash_data(keys):
                 mirrors.put(await maker.refresh_keys(mirrors.namespace, name, keys, pods))
         annotation = (shell["metadata"].get("annotations") or {}).get(KEYS_UNTIL)
         if annotation != show_time(until):
@@ -227,8 +227,8 @@ class Reconciler:
         if lease is None:
             return
         answers = self._requests.get(target, 0)
-        known = objects.read_failure(lease)
-        if known == (None if cause is None else (cause, answers)):
+        failure = objects.read_failure(lease)
+        if failure == (None if cause is None else (cause, answers)):
             return
         patch = objects.make_failure_patch(cause, self.now(), answers)
         try:
@@ -267,11 +267,11 @@ class Reconciler:
     async def _read_lease(self, seen: AppSnapshot) -> None:
         """Read the lease from the API, and put it into the mirrors if it was renewed. Raises ClusterError."""
         mirrors, name = seen.mirrors, seen.target.app
-        known = mirrors.find_lease(name)
-        if known is None:
+        mirrored = mirrors.find_lease(name)
+        if mirrored is None:
             return
         lease = await self.cluster.get(Kind.LEASE, mirrors.namespace, make_shell_name(name))
-        if lease is not None and objects.read_renewal(lease) != objects.read_renewal(known):
+        if lease is not None and objects.read_renewal(lease) != objects.read_renewal(mirrored):
             mirrors.put(lease)
 
     async def _read_log(self, seen: AppSnapshot) -> str:

@@ -22,7 +22,7 @@ from stagedoor.shells.kubernetes.derive.run import build_run_job, find_cancel_ti
 from stagedoor.shells.kubernetes.live.kept_fields import select_fields
 from stagedoor.shells.kubernetes.live.mirror import Mirror, ObjectKey
 from stagedoor.shells.kubernetes.live.namespace_directory import NamespaceDirectory
-from stagedoor.shells.kubernetes.live.register import DeriveContext, read_app
+from stagedoor.shells.kubernetes.live.register import DeriveContext, fetch_and_derive
 from stagedoor.shells.kubernetes.names import RUN_JOB, RUN_OF, make_run_name
 from stagedoor.shells.kubernetes.ports import Cause, Cluster
 
@@ -208,16 +208,16 @@ class RunReconciler:
         if order is None or order.target != Target(app, self._find_environment(namespace)):
             await self._fail(namespace, name, "the store has no such run that is to start")
             return
-        known = await read_app(self._cluster, namespace, app, self._context)
-        if isinstance(known, str):
-            await self._fail(namespace, name, known)
+        result = await fetch_and_derive(self._cluster, namespace, app, self._context)
+        if isinstance(result, str):
+            await self._fail(namespace, name, result)
             return
         resources = None if order.size is None else self._context.kit.run_sizes.get(order.size)
         if order.size is not None and resources is None:
             await self._fail(namespace, name, f"the controller has no size {order.size}")
             return
         try:
-            created = await self._cluster.create(build_run_job(*known, run_id, order, resources))
+            created = await self._cluster.create(build_run_job(*result, run_id, order, resources))
         except ClusterError as error:
             if error.status is None or error.retry or error.reason == "AlreadyExists":
                 raise

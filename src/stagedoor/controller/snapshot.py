@@ -34,19 +34,19 @@ class AppSnapshot:
     state: LifecycleState
 
 
-def read_app(
+def take_snapshot(
     target: Target,
     mirrors: NamespaceMirrors,
     derived: Derived | WrongSettings | None,
     defaults: AppSettings,
     log: str | None = None,
 ) -> AppSnapshot:
-    """Read the state of one app from the mirrors.
+    """Return the state of one app according to the mirrors.
 
     `derived` is the shell derived from the app as it was last read (`AppReader`), None if it was not read;
     `log` is as in `LifecycleState`.
     """
-    app, shell = find_app(target, mirrors), mirrors.find_shell(target.app)
+    app, shell = find_served_app(target, mirrors), mirrors.find_shell(target.app)
     settings = defaults if app is None else read_settings(app, defaults)
     if app is None:
         derived = None  # the offer may have been withdrawn while the app was read
@@ -67,8 +67,8 @@ def read_app(
     return AppSnapshot(target, mirrors, app, derived, state)
 
 
-def find_app(target: Target, mirrors: NamespaceMirrors) -> Object | None:
-    """Return the metadata of an app if it may have a shell, else None."""
+def find_served_app(target: Target, mirrors: NamespaceMirrors) -> Object | None:
+    """Return the metadata of an app that offers a shell in a served namespace, else None."""
     return mirrors.find_app(target.app) if mirrors.offers else None
 
 

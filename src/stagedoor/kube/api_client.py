@@ -49,7 +49,7 @@ class ApiClient:
     def with_priority(self) -> "ApiClient":
         """Return a client for urgent requests, which are not paced and time out soon."""
         twin = copy.copy(self)
-        twin.limits = replace(self.limits, ask_s=URGENT_LIMIT_S, patience_s=0.0)
+        twin.limits = replace(self.limits, request_s=URGENT_LIMIT_S, patience_s=0.0)
         twin._bucket, twin._room = None, asyncio.Semaphore(self.limits.in_flight)
         return twin
 
@@ -85,7 +85,7 @@ class ApiClient:
         """
         patient_until = self.clock() + self.limits.patience_s
         while True:
-            answer = await self._send_once(operation, request, limit_s or self.limits.ask_s)
+            answer = await self._send_once(operation, request, limit_s or self.limits.request_s)
             if answer.status < 300:
                 return answer
             error = answers.refusal(operation, answer, answer.body)
@@ -105,7 +105,7 @@ class ApiClient:
         await self.pace()
         async with self._room:
             try:
-                answer = await self.http.ask(request, limit_s)
+                answer = await self.http.send(request, limit_s)
             except NoApiAnswerError as error:
                 self.tally[operation.verb, operation.what, 0] += 1
                 raise answers.report_no_answer(operation, str(error)) from None

@@ -266,10 +266,10 @@ def _identity(manifest: Object) -> tuple[Kind, str, str]:
     meta = manifest.get("metadata") or {}
     try:
         kind = Kind(manifest["kind"])
-        known = manifest.get("apiVersion") == paths.RESOURCES[kind].api_version
+        is_known = manifest.get("apiVersion") == paths.RESOURCES[kind].api_version
     except (KeyError, ValueError):
-        known = False
-    if not known or not meta.get("name"):
+        is_known = False
+    if not is_known or not meta.get("name"):
         raise ClusterError(
             f"cannot write {manifest.get('kind')!r} of {manifest.get('apiVersion')!r} named "
             f"{meta.get('name')!r}: this program does not write objects of that kind",

@@ -69,15 +69,15 @@ class Reporter:
         note = _cut(message)
         key = (meta.get("uid") or meta.get("name", ""), reason, note, warning)
         now = self._clock()
-        known = self._series.get(key)
+        series = self._series.get(key)
         try:
-            if known is not None and now - known.seen_at < SERIES_S:
-                known.count += 1
-                known.seen_at = now
+            if series is not None and now - series.seen_at < SERIES_S:
+                series.count += 1
+                series.seen_at = now
                 self._series.move_to_end(key)
-                if now - known.sent_at >= SEND_EVERY_S:
-                    known.sent_at = now
-                    await self._count(known)
+                if now - series.sent_at >= SEND_EVERY_S:
+                    series.sent_at = now
+                    await self._count(series)
                 return
             namespace, name = meta.get("namespace") or "default", _name(meta.get("name", "object"))
             self._series[key] = _Series(namespace, name, 1, now, now)

@@ -69,15 +69,16 @@ class Http:
         self._clock = clock
         self._idle: list[Wire] = []
 
-    async def ask(self, request: HttpRequest, limit_s: float) -> KubeAnswer:
-        """Return the answer, whatever its status, within `limit_s`. Raises NoApiAnswerError."""
+    async def send(self, request: HttpRequest, limit_s: float) -> KubeAnswer:
+        """Send a request, and return its answer of any status within `limit_s`. Raises NoApiAnswerError."""
         try:
             async with asyncio.timeout(limit_s):
-                return await self._ask(request)
+                return await self._send_authenticated(request)
         except TimeoutError:
             raise NoApiAnswerError(f"{self._access.address} was silent for {limit_s:g} s") from None
 
-    async def _ask(self, request: HttpRequest) -> KubeAnswer:
+    async def _send_authenticated(self, request: HttpRequest) -> KubeAnswer:
+        """Send a request with the credential, and once more with a renewed one if the API refuses it."""
         header = await self._access.credential.make_header()
         answer = await self._exchange(request, header)
         if answer.status == 401 and await self._renew(header):

@@ -226,8 +226,8 @@ def _choose(files: Sequence[tuple[Path, Config]]) -> Access:
 
 def _named(entries: Mapping[str, T], name: str, kind: str, where: str) -> T:
     if name not in entries:
-        known = ", ".join(sorted(entries)[:20]) or "none"
-        raise SettingsError(f"{where} has no {kind} {name!r}; it has: {known}")
+        names = ", ".join(sorted(entries)[:20]) or "none"
+        raise SettingsError(f"{where} has no {kind} {name!r}; it has: {names}")
     return entries[name]
 
 

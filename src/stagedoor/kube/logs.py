@@ -68,11 +68,11 @@ async def follow_log(
     await client.pace()
     try:
         request = HttpRequest("GET", path, accept="*/*")
-        async with client.http.open_stream(request, client.limits.ask_s) as stream:
+        async with client.http.open_stream(request, client.limits.request_s) as stream:
             head = stream.head
             client.tally[operation.verb, operation.what, head.status] += 1
             if head.status >= 300:
-                body = await stream.read(client.limits.ask_s)
+                body = await stream.read(client.limits.request_s)
                 raise answers.refusal(operation, head, body)
             while data := await stream.read(FOLLOW_SILENCE_S):
                 yield data

@@ -97,7 +97,7 @@ class WatchLimits:
 class Limits:
     """The limits of a client. Durations are in seconds."""
 
-    ask_s: float = 15.0
+    request_s: float = 15.0
     """The time for one request and its whole answer: an admission webhook may take 10 s."""
     list_s: float = 60.0
     """The time for a page of a list; the API server itself gives up after 60 s."""

@@ -72,15 +72,15 @@ def render_authorized_principals(admissions: Iterable[Admission]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def decide_keys_end(known: float | None, now: float) -> float:
+def decide_keys_end(previous_end: float | None, now: float) -> float:
     """Return when keys that are written at `now` end.
 
-    `known` is the end that was written last, or None. It is kept while enough time is left, so that an
-    unchanged file is not written again. An end further away than KEYS_LEASE_S does not come from Stagedoor,
-    so it is replaced. Times are in seconds since the epoch.
+    `previous_end` is the end that was written last, or None. It is kept while enough time is left, so that
+    an unchanged file is not written again. An end further away than KEYS_LEASE_S does not come from
+    Stagedoor, so it is replaced. Times are in seconds since the epoch.
     """
-    if known is not None and RENEW_AT * KEYS_LEASE_S < known - now <= KEYS_LEASE_S:
-        return known
+    if previous_end is not None and RENEW_AT * KEYS_LEASE_S < previous_end - now <= KEYS_LEASE_S:
+        return previous_end
     return float(int(now + KEYS_LEASE_S))
 
 

@@ -33,5 +33,5 @@ async def allow(cluster: KubeCluster, namespace: str, resource: str, *verbs: str
         ("rolebindings", {**meta, "subjects": [subject], "roleRef": role}),
     ):
         request = HttpRequest("POST", f"{root}/{plural}", json.dumps(body).encode())
-        answer = await cluster.http.ask(request, 10)
+        answer = await cluster.http.send(request, 10)
         assert answer.status == 201, answer.body

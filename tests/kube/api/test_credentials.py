@@ -22,7 +22,7 @@ REVIEW = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 
 
 async def who(cluster: KubeCluster) -> tuple[str, list[str]]:
-    answer = await cluster.http.ask(HttpRequest("POST", REVIEW, b"{}"), 10)
+    answer = await cluster.http.send(HttpRequest("POST", REVIEW, b"{}"), 10)
     assert answer.status == 201, answer.body
     info = json.loads(answer.body)["status"]["userInfo"]
     return info["username"], info["groups"]
@@ -84,8 +84,8 @@ async def test_a_pods_service_account_and_its_renewed_token(
 
     async def token(name: str) -> str:
         body = json.dumps({"metadata": {"name": name}}).encode()
-        await cluster.http.ask(HttpRequest("POST", root, body), 10)
-        answer = await cluster.http.ask(
+        await cluster.http.send(HttpRequest("POST", root, body), 10)
+        answer = await cluster.http.send(
             HttpRequest("POST", f"{root}/{name}/token", b'{"spec":{}}'), 10
         )
         assert answer.status == 201, answer.body
@@ -102,7 +102,7 @@ async def test_a_pods_service_account_and_its_renewed_token(
     assert (await who(inside))[0] == f"system:serviceaccount:{namespace}:first"
     (tmp_path / "token").write_text(await token("second"))
     # The first is deleted, its token with it: the 401 makes us read the second.
-    answer = await cluster.http.ask(HttpRequest("DELETE", f"{root}/first"), 10)
+    answer = await cluster.http.send(HttpRequest("DELETE", f"{root}/first"), 10)
     assert answer.status == 200
     async with asyncio.timeout(30):
         while (await who(inside))[0].endswith("first"):

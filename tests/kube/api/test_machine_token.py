@@ -26,7 +26,7 @@ async def test_the_token_of_a_service_account_is_taken(
 ) -> None:
     async def ask(method: str, path: str, body: object = None) -> bytes:
         request = HttpRequest(method, path, b"" if body is None else json.dumps(body).encode())
-        answer = await cluster.http.ask(request, 30)
+        answer = await cluster.http.send(request, 30)
         assert answer.status in (200, 201), answer.body
         return answer.body
 

@@ -31,7 +31,7 @@ ACCOUNT = {"kind": "User", "name": UNPRIVILEGED}
 
 async def rbac(cluster: KubeCluster, method: str, path: str, body: object = None) -> None:
     request = HttpRequest(method, f"{RBAC}/{path}", json.dumps(body or {}).encode())
-    answer = await cluster.http.ask(request, 10)
+    answer = await cluster.http.send(request, 10)
     assert answer.status < 300, answer.body
 
 

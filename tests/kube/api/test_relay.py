@@ -118,7 +118,7 @@ async def test_whatever_the_network_does_the_mirror_is_right_in_the_end(
     chance = random.Random(seed)
     async with relay(api, chance) as network:
         behind = connect(
-            kubeconfig=through(api, network.port), limits=Limits(ask_s=1, list_s=1, watch=HOW)
+            kubeconfig=through(api, network.port), limits=Limits(request_s=1, list_s=1, watch=HOW)
         )
         mirror = Mirror(behind, Kind.CONFIG_MAP, [namespace], "")
         followed: dict[str, str] = {}
@@ -166,7 +166,9 @@ async def test_each_call_through_it_is_done_or_one_error(
 ) -> None:
     chance = random.Random(7)
     async with relay(api, chance) as network:
-        behind = connect(kubeconfig=through(api, network.port), limits=Limits(ask_s=1, list_s=1))
+        behind = connect(
+            kubeconfig=through(api, network.port), limits=Limits(request_s=1, list_s=1)
+        )
         done = failed = 0
         final: list[str] = []
 

@@ -154,12 +154,12 @@ async def test_a_quota_speaks_for_itself_and_is_no_missing_right(
         "spec": hard,
         "status": {**hard, "used": {"configmaps": "1"}},
     }
-    made = await cluster.http.ask(HttpRequest("POST", path, json.dumps(quota).encode()), 10)
+    made = await cluster.http.send(HttpRequest("POST", path, json.dumps(quota).encode()), 10)
     assert made.status == 201, made.body
     # No controller is here to fill its status in.
     patch = json.dumps({"status": quota["status"]}).encode()
     content_type = "application/merge-patch+json"
-    done = await cluster.http.ask(
+    done = await cluster.http.send(
         HttpRequest("PATCH", f"{path}/few/status", patch, content_type), 10
     )
     assert done.status == 200, done.body

@@ -160,7 +160,7 @@ async def test_a_silent_api_server_is_noticed_and_waited_for(
 ) -> None:
     """SIGSTOP: its kernel still acknowledges, so that only the silence shows it."""
     how = WatchLimits(answer_s=1, length_s=60, silence_s=1.5, first_wait_s=0.05, longest_wait_s=0.3)
-    cluster = connect(limits=Limits(ask_s=2, list_s=2, watch=how))
+    cluster = connect(limits=Limits(request_s=2, list_s=2, watch=how))
     await cluster.create(config_map(namespace, "one", a="1"))
     async with seen(cluster, namespace) as watched:
         await watched.until(one="1")

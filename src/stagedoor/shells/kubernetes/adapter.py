@@ -212,10 +212,10 @@ class KubernetesShells:
         ended_at = cache.find_keys_end(target.app)
         if ended_at is not None and ended_at <= self._now():
             return refuse_ended_keys(target, ended_at, cache.namespace)
-        known = self._answered.get(target)
-        if known is not None and known in cache.list_addresses(target.app, ready=True):
+        address = self._answered.get(target)
+        if address is not None and address in cache.list_addresses(target.app, ready=True):
             await self._leases.keep(environment, target.app)
-            return make_shell(target, known, cache)
+            return make_shell(target, address, cache)
         if cache.problem is not None and not cache.problem.retry:
             return refuse_unserved(target, cache.namespace)
         start = partial(self._start, environment, target, user)

@@ -119,10 +119,10 @@ def _derive_spec(
     present = frozenset(item["name"] for item in (*others.init_containers, *others.sidecars))
     used = list_used_volumes([container, *others.init_containers, *others.sidecars])
     volumes = derive_volumes(given, used, container["name"], present, settings, claims, notes)
-    known = frozenset(volume["name"] for volume in given)
+    template_volumes = frozenset(volume["name"] for volume in given)
     shell = derive_container(container, metadata, pod, settings, digests, present, notes)
-    mounts = derive_mounts(container, volumes.omitted, known, notes)
-    others = others.with_mounts(volumes.omitted, known)
+    mounts = derive_mounts(container, volumes.omitted, template_volumes, notes)
+    others = others.with_mounts(volumes.omitted, template_volumes)
     notes += others.notes
     name = make_shell_name(app["metadata"]["name"])
     cpu_limit = ((shell.get("resources") or {}).get("limits") or {}).get("cpu")

@@ -40,7 +40,7 @@ class Sidecars:
     notes: list[Note]
     unknown: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
 
-    def with_mounts(self, omitted: frozenset[str], known: frozenset[str]) -> "Sidecars":
+    def with_mounts(self, omitted: frozenset[str], template_volumes: frozenset[str]) -> "Sidecars":
         """Return a copy with the mounts that a shell has; the arguments are as in `volumes.derive_mounts`."""
         notes = list(self.notes)
 
@@ -50,7 +50,7 @@ class Sidecars:
                 for field, value in container.items()
                 if field not in ("volumeMounts", "volumeDevices")
             }
-            return rest | derive_mounts(container, omitted, known, notes)
+            return rest | derive_mounts(container, omitted, template_volumes, notes)
 
         return replace(
             self,

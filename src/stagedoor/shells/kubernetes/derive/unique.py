@@ -54,23 +54,25 @@ class _Earlier:
     """The text of a dropped entry, and the names to which it could refer."""
 
     text: str
-    known: frozenset[str]
+    available: frozenset[str]
 
-    def at(self, known: Container[str]) -> str:
-        """Return the text for a later entry, to which the names `known` are available.
+    def at(self, available: Container[str]) -> str:
+        """Return the text for a later entry, which may refer to the names `available`.
 
-        References to names that were not known earlier were not expanded, so they are escaped.
+        References to names that were not available earlier were not expanded, so they are escaped.
         """
         return _REFERENCE.sub(
             lambda match: (
-                f"${match[0]}" if match[1] in known and match[1] not in self.known else match[0]
+                f"${match[0]}"
+                if match[1] in available and match[1] not in self.available
+                else match[0]
             ),
             self.text,
         )
 
 
 def _expand(
-    entry: Object, earlier: Mapping[str, _Earlier | None], known: Container[str]
+    entry: Object, earlier: Mapping[str, _Earlier | None], available: Container[str]
 ) -> tuple[dict[str, Any], list[str]]:
     """Return the entry with references to `earlier` entries expanded, and the names without a value."""
     lost: list[str] = []
@@ -83,7 +85,7 @@ def _expand(
         if dropped is None:
             lost.append(name)
             return reference[0]
-        return dropped.at(known)
+        return dropped.at(available)
 
     text = entry.get("value")
     if not earlier or not isinstance(text, str):

@@ -210,13 +210,13 @@ def parse_dropped_variables(text: str) -> tuple[str, ...]:
     return names
 
 
-def make_choice_reader(*known: str) -> Callable[[str], frozenset[str]]:
-    """Return a reader for lists of the `known` words."""
+def make_choice_reader(*choices: str) -> Callable[[str], frozenset[str]]:
+    """Return a reader for lists of words among `choices`."""
 
     def read(text: str) -> frozenset[str]:
         for word in (chosen := _list(text)):
-            if word not in known:
-                raise WrongValueError(f"{show(word)} is unknown; allowed: {', '.join(known)}")
+            if word not in choices:
+                raise WrongValueError(f"{show(word)} is unknown; allowed: {', '.join(choices)}")
         return frozenset(chosen)
 
     return read

@@ -131,18 +131,18 @@ def derive_volumes(
 
 
 def derive_mounts(
-    container: Object, omitted: frozenset[str], known: frozenset[str], notes: list[Note]
+    container: Object, omitted: frozenset[str], template_volumes: frozenset[str], notes: list[Note]
 ) -> dict[str, Any]:
     """Return a shell's `volumeMounts` and `volumeDevices` for the app's `container`; adds to `notes`.
 
-    `omitted` is as in `Volumes`. `known` are the names of the pod template's volumes: the other mounts of a
-    StatefulSet are of its volumeClaimTemplates.
+    `omitted` is as in `Volumes`. `template_volumes` are the names of the pod template's volumes: the other
+    mounts of a StatefulSet are of its volumeClaimTemplates.
     """
     mounts = []
     devices = []
     for mount in container.get("volumeMounts") or ():
         name, path = mount["name"], mount["mountPath"]
-        if name not in known:
+        if name not in template_volumes:
             notes.append(
                 note_left_out(
                     f"volume {name}",
@@ -159,7 +159,7 @@ def derive_mounts(
         else:
             mounts.append(dict(mount))
     for device in container.get("volumeDevices") or ():
-        if device["name"] not in known:
+        if device["name"] not in template_volumes:
             notes.append(
                 note_left_out(f"volume {device['name']}", "a block device of the app's own")
             )

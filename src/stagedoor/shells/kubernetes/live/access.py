@@ -42,10 +42,10 @@ class WriteAccess:
 
     def follow(self, namespaces: Collection[str]) -> None:
         """Check these namespaces from now on, and new ones at once."""
-        known, self._namespaces = self._namespaces or (), tuple(namespaces)
-        gone = {*known}.difference(namespaces)
+        before, self._namespaces = self._namespaces or (), tuple(namespaces)
+        gone = {*before}.difference(namespaces)
         self.problems = {name: why for name, why in self.problems.items() if name not in gone}
-        fresh = [name for name in self._namespaces if name not in known]
+        fresh = [name for name in self._namespaces if name not in before]
         self._fresh = {name: left for name, left in self._fresh.items() if name not in gone}
         self._fresh |= dict.fromkeys(fresh, NEW_NAMESPACE_CHECKS)
         self._news.set()

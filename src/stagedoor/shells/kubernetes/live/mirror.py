@@ -194,9 +194,9 @@ class Mirror:
         nothing = {"metadata": {"namespace": namespace, "name": name}}
         if self._namespaces is not None and namespace not in self._namespaces:
             return nothing
-        known = self.get(namespace, name)
-        if known is not None and (_uid(known), _version(known)) == (_uid(item), _version(item)):
-            return known
+        before = self.get(namespace, name)
+        if before is not None and (_uid(before), _version(before)) == (_uid(item), _version(item)):
+            return before
         try:
             return self._keep(item)
         except Exception as error:

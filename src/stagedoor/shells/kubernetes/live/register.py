@@ -119,8 +119,8 @@ class Register:
         """Return the shells to judge now, and set in `_due` when each shell is judged next."""
         self._due = {app: due for app, due in self._due.items() if app in starting}
         for app, shell in starting.items():
-            known = self._due.get(app)
-            if known is None or known[0] != identify_shell(shell):
+            entry = self._due.get(app)
+            if entry is None or entry[0] != identify_shell(shell):
                 first_at = now if self._logins[app] else now + OTHER_GATEWAY_S
                 self._due[app] = (identify_shell(shell), first_at)
         due = {app: shell for app, shell in starting.items() if self._due[app][1] <= now}
@@ -159,18 +159,19 @@ class Register:
 
     async def _judge(self, app: str, shell: Object) -> str:
         """Return the entry for a shell: its identity, followed by a reason if it may not start."""
-        known = await read_app(self._cluster, self._cache.namespace, app, self._context)
-        if isinstance(known, str):
-            why = known
+        result = await fetch_and_derive(self._cluster, self._cache.namespace, app, self._context)
+        if isinstance(result, str):
+            why = result
         else:
-            paths = find_differences(known[1].deployment, shell)
+            _, derived = result
+            paths = find_differences(derived.deployment, shell)
             if not paths:
                 return identify_shell(shell)
             why = f"not what the app has at {', '.join(paths)}"
         return f"{identify_shell(shell)} {why}"[:MAX_CHARS]
 
 
-async def find_app(cluster: Cluster, namespace: str, name: str) -> Object | None:
+async def fetch_app(cluster: Cluster, namespace: str, name: str) -> Object | None:
     """Read the app of that name that offers a shell; None if there is none. Raises ClusterError."""
     for kind in (Kind.DEPLOYMENT, Kind.STATEFUL_SET):
         app = await cluster.get(kind, namespace, name)
@@ -179,11 +180,11 @@ async def find_app(cluster: Cluster, namespace: str, name: str) -> Object | None
     return None
 
 
-async def read_app(
+async def fetch_and_derive(
     cluster: Cluster, namespace: str, name: str, context: DeriveContext
 ) -> tuple[Object, Derived] | str:
     """Read an app and derive its shell, or return why it cannot have one. Raises ClusterError."""
-    app = await find_app(cluster, namespace, name)
+    app = await fetch_app(cluster, namespace, name)
     if app is None:
         return "there is no such app that offers a shell"
     derived = await derive_app(cluster, app, context)

@@ -12,7 +12,7 @@ from stagedoor.shells.kubernetes.ports import Cluster
 
 REMEMBERED_S = 10.0
 """Seconds for which a yes is remembered, as each login asks more than once, and users log in repeatedly."""
-ASK_S = 5.0
+REVIEW_S = 5.0
 MAX_CONCURRENT = 8
 """The most reviews at the same time."""
 
@@ -45,13 +45,15 @@ class ClusterAccess:
         if remembered and until is not None and self.clock() < until:
             return None
         try:
-            async with asyncio.timeout(ASK_S):
+            async with asyncio.timeout(REVIEW_S):
                 groups = (*sorted(identity.groups), AUTHENTICATED)
                 allowed = await self.cluster.may(
                     identity.name, groups, namespace, "create", self.resource
                 )
         except (ClusterError, TimeoutError) as error:
-            why = error.message if isinstance(error, ClusterError) else f"no answer in {ASK_S:g} s"
+            why = (
+                error.message if isinstance(error, ClusterError) else f"no answer in {REVIEW_S:g} s"
+            )
             return Denial(
                 Reason.SHELL_UNAVAILABLE,
                 f"the cluster could not be asked whether {identity.name!r} may enter "

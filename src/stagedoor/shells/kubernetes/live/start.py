@@ -83,7 +83,7 @@ class ShellStart:
         """Request the shell. Return it once its sshd has sent its banner, or else why it does not start."""
         loop = asyncio.get_running_loop()
         self._generation_before = self._generation()
-        problem = await self._ask()
+        problem = await self._request_shell()
         renew_at = loop.time() + RENEW_WAITING_S
         self._events_at = loop.time() + EVENTS_S / 2
         while True:
@@ -96,7 +96,7 @@ class ShellStart:
                 return refuse_start(self._target, problem)
             if self._cache.find_lease(self._target.app) is None:
                 # The lease was deleted at the moment of the request, or by hand.
-                problem = await self._ask()
+                problem = await self._request_shell()
             elif loop.time() >= renew_at:
                 renew_at = loop.time() + RENEW_WAITING_S
                 with suppress(ClusterError):
@@ -108,8 +108,8 @@ class ShellStart:
                 is_unchanged = self._generation() == self._generation_before
                 settle_s = UNCHANGED_SETTLE_S if is_unchanged else CAUSE_SETTLE_S
                 # The controller has written this cause for this request, so it is certain.
-                is_fresh = self._failure() == diagnosis
-                if is_fresh or loop.time() - self._cause_since >= settle_s:
+                is_certain = self._failure() == diagnosis
+                if is_certain or loop.time() - self._cause_since >= settle_s:
                     why = f"{diagnosis.step}: {diagnosis.message}"
                     return refuse_start(self._target, why, RETRY_AFTER_CAUSE_S)
             else:
@@ -124,7 +124,7 @@ class ShellStart:
                 async with asyncio.timeout(wait_s):
                     await changed.wait()
 
-    async def _ask(self) -> str | None:
+    async def _request_shell(self) -> str | None:
         """Request the shell. Return why that failed, or None."""
         try:
             self._request = await self._lease_writer.request_shell(self._target.app, self._user)

@@ -33,9 +33,9 @@ from stagedoor.shells.kubernetes.live.diagnose import find_cause
 from stagedoor.shells.kubernetes.live.namespace_directory import NamespaceDirectory
 from stagedoor.shells.kubernetes.live.register import (
     DeriveContext,
-    find_app,
+    fetch_and_derive,
+    fetch_app,
     identify_shell,
-    read_app,
 )
 from stagedoor.shells.kubernetes.live.runs.folder import ClusterRunFolders, RunNamespace
 from stagedoor.shells.kubernetes.live.runs.mirrors import RunMirrors
@@ -51,7 +51,7 @@ from stagedoor.wire.rfc3339 import show_time
 
 START_WAIT_S = 0.8 * START_WITHIN_S
 """The longest wait for a start. A pod that takes longer, because of a node or an image, still starts."""
-ASK_AGAIN_S = 0.1
+POLL_S = 0.1
 LOOK_S = 1.0
 CALL_S = 20.0
 PER_NAMESPACE = 100
@@ -130,7 +130,7 @@ class KubernetesRunner(ClusterRunFolders):
             place = RunNamespace(namespace, order.target.app)
             await asyncio.to_thread(self.make, run_id, place)
             async with asyncio.timeout(START_WAIT_S):
-                why = await self._ask(namespace, run_id, order, whole_input)
+                why = await self._request_job(namespace, run_id, order, whole_input)
                 why = why or await self._wait_for_pod(namespace, run_id)
         except TimeoutError:
             if self._copies.find_pod(namespace, run_id) is not None:
@@ -165,14 +165,14 @@ class KubernetesRunner(ClusterRunFolders):
         except (ClusterError, TimeoutError) as error:
             raise OSError(str(error)) from error
 
-    async def _ask(
+    async def _request_job(
         self, namespace: str, run_id: str, order: RunOrder, whole_input: bytes
     ) -> str | None:
         """Request the Job, give it its input and approve it.
 
         Return why that is not possible, or None. Raises ClusterError.
         """
-        app = await find_app(self._cluster, namespace, order.target.app)
+        app = await fetch_app(self._cluster, namespace, order.target.app)
         if app is None:
             return "there is no such app"
         lease = await self._cluster.create(build_run_lease(app, run_id, self._holder, self._now()))
@@ -182,7 +182,7 @@ class KubernetesRunner(ClusterRunFolders):
                 return f"{cause.step}: {cause.message}"
             if find_cancel_time(lease) is not None:
                 return "it was cancelled before it had begun"
-            await asyncio.sleep(ASK_AGAIN_S)
+            await asyncio.sleep(POLL_S)
             seen = await self._cluster.get(Kind.LEASE, namespace, make_run_name(run_id))
             if seen is None:
                 return "its lease was deleted"
@@ -204,11 +204,11 @@ class KubernetesRunner(ClusterRunFolders):
         """Return how a Job differs from what the app has, or None. Raises ClusterError."""
         if self._judging is None:
             return None
-        known = await read_app(self._cluster, namespace, order.target.app, self._judging)
-        if isinstance(known, str):
-            return known
+        result = await fetch_and_derive(self._cluster, namespace, order.target.app, self._judging)
+        if isinstance(result, str):
+            return result
         resources = None if order.size is None else self._judging.kit.run_sizes.get(order.size)
-        paths = find_job_differences(build_run_job(*known, run_id, order, resources), job)
+        paths = find_job_differences(build_run_job(*result, run_id, order, resources), job)
         return f"its Job is not what the app has at {', '.join(paths)}" if paths else None
 
     async def _approve(self, namespace: str, run_id: str, entry: str | None) -> None:
