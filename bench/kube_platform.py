@@ -140,12 +140,12 @@ class Platform:
 
     async def follow(self, kubeconfig: Path, by: str) -> None:
         """See the cluster as a gateway's worker does, and print how long the first sight took."""
-        spaces: Namespaces = {name: name for name in self.namespaces}
+        namespaces: Namespaces = {name: name for name in self.namespaces}
         if by == BY_LABEL:
-            spaces = NamespaceSelector(f"{LABEL}=true", OWN)
+            namespaces = NamespaceSelector(f"{LABEL}=true", OWN)
         async with client(kubeconfig) as cluster:
             began = time.monotonic()
-            shells = KubernetesShells(cluster, spaces, "bench")
+            shells = KubernetesShells(cluster, namespaces, "bench")
             shells.start()
             assert await shells.wait_until_synced(600)
             print(round(time.monotonic() - began, 1), flush=True)

@@ -143,13 +143,13 @@ async def test_gateway_and_controller_start_a_run_by_their_own_accounts(
         connect(fenced.controller, "controller"),
     )
     context = DeriveContext(Kit(KIT), DEFAULTS)
-    spaces = NamespaceDirectory(gateway, {None: fenced.apps})
+    directory = NamespaceDirectory(gateway, {None: fenced.apps})
 
     async def find_runs(run_id: str) -> list[Run]:
         return []
 
     runner = KubernetesRunner(
-        gateway, spaces, lambda _: True, find_runs, tmp_path / "runs", "gateway-0", context
+        gateway, directory, lambda _: True, find_runs, tmp_path / "runs", "gateway-0", context
     )
     derived_alike = replace(context, kit=make_run_kit(context.kit))
     problems: list[str] = []

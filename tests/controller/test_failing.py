@@ -71,7 +71,7 @@ async def test_renewals_hurry_no_try_and_events_are_few() -> None:
             # One that waits renews the lease, and the reason has another figure in it each time.
             it.cluster.refused["apply Deployment"] = QUOTA.format(used=second)
             if second % 3 == 0:
-                await it.shells._environments.served[None].leases.keep("app01", 0)
+                await it.shells._environments.served[None].leases.renew("app01", 0)
             await asyncio.sleep(1)
         asked = [request for request in it.cluster.asked[tries:] if request == "apply Deployment"]
         assert len(asked) <= 12, "as the back-off has it: after 0.2 s, 0.4 s … 60 s"

@@ -13,7 +13,7 @@ import pytest
 from stagedoor.admin.apps import Apps
 from stagedoor.api.apps import list_cluster_shells
 from stagedoor.controller.loop import CONCURRENCY, Controller
-from stagedoor.controller.make import ShellWriter
+from stagedoor.controller.shell_writer import ShellWriter
 from stagedoor.model.cluster import Kind
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Grant
@@ -30,7 +30,7 @@ from tests.kube.apps import deployment
 from tests.kube.memory import MemoryCluster, Pods
 from tests.virtual_time import in_virtual_time
 
-SPACES: Mapping[str | None, str] = {None: "apps", "lost": "apps-lost"}
+NAMESPACES: Mapping[str | None, str] = {None: "apps", "lost": "apps-lost"}
 HERE, THERE = Target("app01"), Target("app01", "lost")
 SOON_S = 30.0
 """Long enough to notice that the right to write in one of two namespaces was lost."""
@@ -44,14 +44,16 @@ in_both_modes = pytest.mark.parametrize("wide", [True, False], ids=["cluster", "
 class Platform:
     """Two namespaces with an app each, gateways that come and go, and controllers."""
 
-    def __init__(self, cluster: MemoryCluster, spaces: Namespaces = SPACES) -> None:
+    def __init__(self, cluster: MemoryCluster, namespaces: Namespaces = NAMESPACES) -> None:
         self.cluster = cluster
-        self.spaces = spaces
+        self.namespaces = namespaces
         self._tasks: list[asyncio.Task[None]] = []
         self._shells: list[KubernetesShells] = []
 
     async def gateway(self, bounds: ShellBounds = DEFAULT_BOUNDS) -> KubernetesShells:
-        shells = KubernetesShells(self.cluster, self.spaces, "gateway-1", bounds=bounds, now=now)
+        shells = KubernetesShells(
+            self.cluster, self.namespaces, "gateway-1", bounds=bounds, now=now
+        )
         self._shells.append(shells)
         shells.start()
         await asyncio.sleep(SOON_S)
@@ -66,7 +68,7 @@ class Platform:
         )
         controller = Controller(
             self.cluster,
-            self.spaces,
+            self.namespaces,
             writer,
             Kit("kit:1"),
             on_problem=lambda target, problem, again_s: None,
@@ -85,7 +87,9 @@ class Platform:
 
 
 @asynccontextmanager
-async def platform(*, wide: bool = True, spaces: Namespaces = SPACES) -> AsyncIterator[Platform]:
+async def platform(
+    *, wide: bool = True, namespaces: Namespaces = NAMESPACES
+) -> AsyncIterator[Platform]:
     async def banner(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"SSH-2.0-memory\r\n")
         await writer.drain()
@@ -94,9 +98,9 @@ async def platform(*, wide: bool = True, spaces: Namespaces = SPACES) -> AsyncIt
     server = await asyncio.start_server(banner, "127.0.0.1", 0)
     cluster = MemoryCluster(wide=wide)
     Pods(cluster, server.sockets[0].getsockname(), "stagedoor: idle\n")
-    for namespace in SPACES.values():
+    for namespace in NAMESPACES.values():
         cluster.put(deployment(namespace))
-    made = Platform(cluster, spaces)
+    made = Platform(cluster, namespaces)
     try:
         yield made
     finally:

@@ -98,7 +98,7 @@ def test_a_namespace_that_cannot_be_served_has_a_reason(found: dict[str, Any], w
 @pytest.mark.platform(29)
 @in_virtual_time
 async def test_a_namespace_works_within_seconds_of_its_label_and_nothing_is_restarted() -> None:
-    async with platform(spaces=SELECTOR) as it:
+    async with platform(namespaces=SELECTOR) as it:
         shells, controller = await it.gateway(), await it.controller()
         assert not shells.list_targets()
         assert controller.measure().leading, "an installation without namespaces works"
@@ -123,7 +123,7 @@ async def test_a_namespace_works_within_seconds_of_its_label_and_nothing_is_rest
 async def test_without_its_label_a_namespace_admits_nobody_and_its_shell_ends_after_its_sessions() -> (
     None
 ):
-    async with platform(spaces=SELECTOR) as it:
+    async with platform(namespaces=SELECTOR) as it:
         open_team(it.cluster)
         shells, controller = await it.gateway(), await it.controller()
         assert isinstance(await enter(shells, TEAM), Shell)
@@ -149,7 +149,7 @@ async def test_without_its_label_a_namespace_admits_nobody_and_its_shell_ends_af
 
 @in_virtual_time
 async def test_a_start_in_a_namespace_that_loses_its_label_is_refused_at_once() -> None:
-    async with platform(spaces=SELECTOR) as it:
+    async with platform(namespaces=SELECTOR) as it:
         open_team(it.cluster)
         shells = await it.gateway()  # and no controller, so that it waits
         login = asyncio.create_task(enter(shells, TEAM))
@@ -163,7 +163,7 @@ async def test_a_start_in_a_namespace_that_loses_its_label_is_refused_at_once() 
 
 @in_virtual_time
 async def test_labels_that_flip_quickly_end_as_the_last_one_says() -> None:
-    async with platform(spaces=SELECTOR) as it:
+    async with platform(namespaces=SELECTOR) as it:
         open_team(it.cluster)
         shells, controller = await it.gateway(), await it.controller()
         assert isinstance(await enter(shells, TEAM), Shell)
@@ -184,7 +184,7 @@ async def test_labels_that_flip_quickly_end_as_the_last_one_says() -> None:
 @in_virtual_time
 async def test_a_label_that_goes_while_no_controller_works_is_seen_by_the_next_one() -> None:
     """In a namespace where this account may not write, the shell is another installation's."""
-    async with platform(spaces=SELECTOR) as it:
+    async with platform(namespaces=SELECTOR) as it:
         for name in ("team", "foreign"):
             open_team(it.cluster, name)
         shells, _ = await it.gateway(), await it.controller()
@@ -210,7 +210,7 @@ async def test_no_recorded_namespace_is_lost_while_others_are_checked(
     directory = NamespaceDirectory(cluster, SELECTOR, lambda: None)
     mirrors = ControllerMirrors(cluster, None, lambda *_: None)
     registry = NamespaceRegistry(cluster, directory, mirrors, ())
-    monkeypatch.setattr(NamespaceMirrors, "with_shell", lambda _: {"app01"})
+    monkeypatch.setattr(NamespaceMirrors, "list_with_shell", lambda _: {"app01"})
 
     async def may_i(name: str, verb: str, resource: str, _: str = "") -> bool:
         checked.append(name)
@@ -229,7 +229,7 @@ async def test_no_recorded_namespace_is_lost_while_others_are_checked(
 
 @in_virtual_time
 async def test_an_environment_that_moves_to_another_namespace_takes_no_session_along() -> None:
-    async with platform(spaces=SELECTOR) as it:
+    async with platform(namespaces=SELECTOR) as it:
         for name in ("blue", "green"):
             open_team(it.cluster, name)
         it.cluster.put(namespace("blue", environment("team")))
@@ -252,7 +252,7 @@ async def test_an_environment_that_moves_to_another_namespace_takes_no_session_a
 @pytest.mark.platform(30)
 @in_virtual_time
 async def test_a_doubled_environment_is_a_row_that_says_why_and_works_once_mended() -> None:
-    async with platform(spaces=SELECTOR) as it:
+    async with platform(namespaces=SELECTOR) as it:
         for name in ("team", "other"):
             open_team(it.cluster, name)
         it.cluster.put(namespace("other", environment("team")))
@@ -274,7 +274,7 @@ async def test_a_doubled_environment_is_a_row_that_says_why_and_works_once_mende
 @pytest.mark.platform(29)
 @in_virtual_time
 async def test_a_namespace_that_waits_for_its_shells_is_a_row() -> None:
-    async with platform(spaces=SELECTOR) as it:
+    async with platform(namespaces=SELECTOR) as it:
         shells = await it.gateway()
         metadata = {"name": CONTROLLER_LEASE, "namespace": "own"}
         metadata["annotations"] = {NAMESPACES: format_report(0, {}, {"team": 1})}
@@ -295,7 +295,7 @@ async def apps_of(it: Platform, shells: KubernetesShells) -> Apps:
 @pytest.mark.platform(32)
 @in_virtual_time
 async def test_the_label_costs_one_watch_more() -> None:
-    async with platform(spaces=SELECTOR) as it:
+    async with platform(namespaces=SELECTOR) as it:
         await it.controller()
         assert it.cluster.watches() == 7
         for number in range(50):

@@ -102,9 +102,9 @@ async def test_a_lease_that_is_seen_before_the_jobs_are_waits_for_them_alone() -
         asked.set()
         return None
 
-    spaces = NamespaceDirectory(cluster, {None: "team"})
+    directory = NamespaceDirectory(cluster, {None: "team"})
     runs = RunReconciler(
-        cluster, spaces, cast("Any", None), find_order, lambda *_: None, lambda: NOW
+        cluster, directory, cast("Any", None), find_order, lambda *_: None, lambda: NOW
     )
     meta = {"namespace": "team", "name": "run-a", "labels": make_run_labels("app01")}
     cluster.put({"apiVersion": "v1", "kind": "Lease", **lease(), "metadata": meta})
@@ -134,15 +134,15 @@ async def test_without_its_label_a_namespace_starts_no_run_and_ends_those_that_h
             uid = cluster.objects[Kind.JOB, namespace, name]["metadata"]["uid"]
             put("Lease", namespace, name, lease(job=uid))
     cluster.close_namespace("foreign")
-    spaces = NamespaceDirectory(cluster, SELECTOR)
+    directory = NamespaceDirectory(cluster, SELECTOR)
 
     async def find_order(_: str) -> RunOrder | None:
         raise AssertionError("no run starts")
 
     runs = RunReconciler(
-        cluster, spaces, cast("Any", None), find_order, lambda *_: None, lambda: NOW
+        cluster, directory, cast("Any", None), find_order, lambda *_: None, lambda: NOW
     )
-    tasks = [asyncio.create_task(work) for work in (*spaces.list_coroutines(), runs.run())]
+    tasks = [asyncio.create_task(work) for work in (*directory.list_coroutines(), runs.run())]
     await asyncio.sleep(60)
     for task in tasks:
         task.cancel()

@@ -12,7 +12,7 @@ import pytest
 
 from stagedoor.admin.apps import Apps, ClusterApp
 from stagedoor.controller.loop import Controller, LeaderOnly
-from stagedoor.controller.make import ShellWriter
+from stagedoor.controller.shell_writer import ShellWriter
 from stagedoor.model.cluster import Kind, Object
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Admission

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from typing import Any
 
-from stagedoor.model.cluster import Change, ClusterError, Kind, Object, Verb
+from stagedoor.model.cluster import Change, ClusterError, Kind, Object, Trim, Verb
 from stagedoor.shells.kubernetes.names import CONTAINER, SHELL_OF, SSH_PORT_NAME
 
 OWN = ("uid", "resourceVersion", "generation")
@@ -173,7 +173,7 @@ class MemoryCluster:
         namespace: str,
         labels: str = "",
         *,
-        trim: Callable[[Object], Object] | None = None,
+        trim: Trim | None = None,
         metadata_only: bool = False,
     ) -> AsyncGenerator[Change, None]:
         def seen(resource: Object) -> Object:

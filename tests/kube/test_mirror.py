@@ -9,8 +9,8 @@ from typing import Any, cast
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.model.cluster import Change, ClusterError, Kind, Object, Verb
-from stagedoor.shells.kubernetes.live.mirror import Keep, Mirror, ObjectKey, keep_whole
+from stagedoor.model.cluster import Change, ClusterError, Kind, Object, Trim, Verb
+from stagedoor.shells.kubernetes.live.mirror import Mirror, ObjectKey, keep_whole
 from stagedoor.shells.kubernetes.ports import Cluster
 
 
@@ -52,8 +52,8 @@ class Source:
 
 
 @asynccontextmanager
-async def following(source: Source, keep: Keep = keep_whole) -> AsyncIterator[Mirror]:
-    mirror = Mirror(cast(Cluster, source), Kind.POD, ["apps"], keep=keep)
+async def following(source: Source, trim: Trim = keep_whole) -> AsyncIterator[Mirror]:
+    mirror = Mirror(cast(Cluster, source), Kind.POD, ["apps"], trim=trim)
     task = asyncio.create_task(mirror.run())
     try:
         yield mirror
@@ -122,13 +122,13 @@ async def test_an_object_that_cannot_be_read_costs_only_itself() -> None:
     changes: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: changes.append(context))
 
-    def keep(found: Object) -> Object:
+    def trim(found: Object) -> Object:
         if found["state"] == "odd":
             raise KeyError("status")
         return found
 
     source = Source()
-    async with following(source, keep) as mirror:
+    async with following(source, trim) as mirror:
         await source.say(Verb.LISTED, source.item("a", "odd"), source.item("b", "1"))
         await source.say(Verb.CHANGED, source.item("c", "odd"))
         await source.say(Verb.CHANGED, source.item("d", "2"))

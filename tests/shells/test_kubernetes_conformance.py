@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from stagedoor.controller.loop import Controller
-from stagedoor.controller.make import ShellWriter
+from stagedoor.controller.shell_writer import ShellWriter
 from stagedoor.keys.ca import CertificateAuthority
 from stagedoor.keys.files import encode_private, format_public_line, make_key
 from stagedoor.kube.cluster import KubeCluster

@@ -94,7 +94,7 @@ async def test_a_knock_takes_an_old_failure_away_and_a_renewal_does_not(gate: Ga
     failure = objects.make_failure_patch(Cause("quota", "no room"), NOW)
     gate.cache.leases.put(await gate.cluster.merge(Kind.LEASE, "apps", "app01-ssh", failure))
     gate.now += 100
-    await gate.lease_writer.keep("app01")
+    await gate.lease_writer.renew("app01")
     assert objects.read_failure_cause(gate.lease()) == Cause("quota", "no room")
     await gate.lease_writer.request_shell("app01")
     assert objects.read_failure_cause(gate.lease()) is None
@@ -104,10 +104,10 @@ async def test_what_anybody_renewed_a_moment_ago_is_left_as_it_is(gate: Gate) ->
     await gate.lease_writer.request_shell("app01")
     gate.lease_writer.count("app01", 1)
     gate.now += FRESH_S - 1
-    assert await gate.lease_writer.keep_all() == []
+    assert await gate.lease_writer.renew_all() == []
     assert gate.writes() == 1
     gate.now += 2
-    assert await gate.lease_writer.keep_all() == []
+    assert await gate.lease_writer.renew_all() == []
     assert gate.renewed_at() == gate.now
 
 
@@ -116,7 +116,7 @@ async def test_nobody_inside_renews_nothing(gate: Gate) -> None:
     gate.lease_writer.count("app01", 1)
     gate.lease_writer.count("app01", -1)
     gate.now += 1000
-    assert await gate.lease_writer.keep_all() == []
+    assert await gate.lease_writer.renew_all() == []
     assert gate.writes() == 1
 
 
@@ -128,7 +128,7 @@ async def test_a_shell_that_was_told_to_stop_is_not_kept_but_can_be_asked_for_an
         await gate.cluster.merge(Kind.LEASE, "apps", "app01-ssh", objects.make_stop_request())
     )
     gate.now += 100
-    await gate.lease_writer.keep("app01")
+    await gate.lease_writer.renew("app01")
     assert gate.renewed_at() is None
     await gate.lease_writer.request_shell("app01")
     assert gate.renewed_at() == gate.now
@@ -139,6 +139,6 @@ async def test_what_cannot_be_renewed_is_told_and_the_others_are_still_renewed(g
     gate.lease_writer.count("app01", 1)
     gate.now += 100
     gate.cluster.down = True
-    ((app, error),) = await gate.lease_writer.keep_all()
+    ((app, error),) = await gate.lease_writer.renew_all()
     assert app == "app01"
     assert isinstance(error, ClusterError)

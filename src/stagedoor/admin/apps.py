@@ -30,8 +30,8 @@ from stagedoor.shells.kubernetes.derive.explain import ShellReport, explain
 from stagedoor.shells.kubernetes.derive.kit import Kit
 from stagedoor.shells.kubernetes.derive.policies import find_egress_problem
 from stagedoor.shells.kubernetes.derive.shell import list_pod_labels
-from stagedoor.shells.kubernetes.live.events import SUITABLE, UNSUITABLE, find_opt_in_problem
 from stagedoor.shells.kubernetes.live.mirror import list_everywhere
+from stagedoor.shells.kubernetes.live.opt_in import SUITABLE, UNSUITABLE, find_opt_in_problem
 from stagedoor.shells.kubernetes.live.outdated import describe_outdated
 from stagedoor.shells.kubernetes.live.register import derive_now
 from stagedoor.shells.kubernetes.names import CONTAINER, OPT_IN, SHELL_OF, make_shell_name
@@ -80,12 +80,12 @@ class Apps:
 
     def list_unserved(self) -> dict[str, tuple[str | None, str]]:
         """Return environment and reason for each namespace that is not served, by its name."""
-        namespaces = self._shells.spaces.by_environment
+        namespaces = self._shells.directory.by_environment
         reasons = self._shells.list_unserved()
         unserved = {namespaces[name]: (name, why) for name, why in reasons.items()}
         return {
             **unserved,
-            **{name: (name, why) for name, why in self._shells.spaces.refused.items()},
+            **{name: (name, why) for name, why in self._shells.directory.refused.items()},
         }
 
     async def explain_ending(self) -> Mapping[str, str]:
@@ -101,7 +101,7 @@ class Apps:
     async def _unsuitable(self) -> Sequence[ClusterApp]:
         """Return the objects that offer a shell but can have none, with the reason."""
         rows = []
-        served = self._shells.spaces.by_environment
+        served = self._shells.directory.by_environment
         environments = {namespace: name for name, namespace in served.items()}
         for kind in (*SUITABLE, *UNSUITABLE):
             opted_in: Iterable[Object] = ()
@@ -201,7 +201,7 @@ class Apps:
 
     def _require_known(self, target: Target) -> None:
         """Raise StagedoorError if the cluster cannot be queried, NotFoundError if it has no such app."""
-        why = self._shells.spaces.problem or self._shells.list_unserved().get(target.environment)
+        why = self._shells.directory.problem or self._shells.list_unserved().get(target.environment)
         if why is not None:
             raise StagedoorError(f"the cluster cannot be queried: {why}")
         if not self._shells.has_target(target):
@@ -210,13 +210,13 @@ class Apps:
             )
 
     def _namespace(self, target: Target) -> str:
-        spaces = self._shells.spaces
-        namespace = spaces.by_environment.get(target.environment)
+        directory = self._shells.directory
+        namespace = directory.by_environment.get(target.environment)
         if namespace is None:
             fix = "stagedoor app list names the namespaces that are not served, and why"
             raise NotFoundError.with_fix(
                 f"there is no environment {target.environment!r}",
-                "kubernetes.namespaces has all" if spaces.is_fixed else fix,
+                "kubernetes.namespaces has all" if directory.is_fixed else fix,
             )
         return namespace
 
@@ -236,8 +236,8 @@ async def open_apps(settings: Settings) -> AsyncIterator[Apps]:
     with _explain_cluster():
         async with _follow_shells(settings, SYNC_S) as (cluster, shells):
             unserved = shells.list_unserved()
-            why = shells.spaces.problem
-            if unserved and len(unserved) == len(shells.spaces.by_environment):
+            why = shells.directory.problem
+            if unserved and len(unserved) == len(shells.directory.by_environment):
                 why = next(iter(unserved.values()))
             if why is not None:
                 raise StagedoorError(f"the cluster cannot be queried: {why}")

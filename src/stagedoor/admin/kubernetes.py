@@ -135,7 +135,7 @@ def build_shells(settings: Settings, instance: str, on_problem: OnProblem) -> Ku
         list_namespaces(settings),
         holder,
         rights=ClusterAccess(cluster, authorise) if authorise else None,
-        judging=_derive_context(settings),
+        context=_derive_context(settings),
         bounds=ShellBounds(
             settings.kubernetes.shells_per_user, settings.kubernetes.shells_per_namespace
         ),
@@ -157,7 +157,7 @@ def build_runner(
     holder, kit = f"{find_replica_name()}/{instance}", read_kit(settings)
     return KubernetesRunner(
         connect_cluster(settings, "stagedoor-runs", holder, on_problem),
-        shells.spaces,
+        shells.directory,
         shells.has_target,
         find_runs,
         settings.data_dir / "cluster-runs",

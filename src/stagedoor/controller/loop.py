@@ -7,7 +7,6 @@ from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar
 
 from stagedoor.controller.app_reader import AppReader
-from stagedoor.controller.make import ShellWriter, StepError
 from stagedoor.controller.metrics import Metrics
 from stagedoor.controller.mirrors import ControllerMirrors, NamespaceMirrors, is_annotated
 from stagedoor.controller.namespace_registry import ADOPT_S, NamespaceRegistry
@@ -15,6 +14,7 @@ from stagedoor.controller.opt_ins import OptIns
 from stagedoor.controller.queue import WorkQueue
 from stagedoor.controller.reconcile import Reconciler
 from stagedoor.controller.runs import FindOrder, RunReconciler
+from stagedoor.controller.shell_writer import ShellWriter, StepError
 from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.target import Target, is_valid_app
 from stagedoor.shells.kubernetes.derive import objects
@@ -90,7 +90,7 @@ class Controller:
         self,
         cluster: Cluster,
         namespaces: Namespaces,
-        maker: ShellWriter,
+        writer: ShellWriter,
         kit: Kit,
         *,
         on_problem: OnProblem,
@@ -118,7 +118,7 @@ class Controller:
         context = DeriveContext(kit, defaults)
         self._reader = AppReader(cluster, context, clock)
         self._reconciler = Reconciler(
-            cluster, maker, self._reader, self._registry.by_environment, now
+            cluster, writer, self._reader, self._registry.by_environment, now
         )
         self._opt_ins = OptIns(cluster, self._registry.by_environment, self._reader.readings)
         self._runs = None
@@ -145,8 +145,8 @@ class Controller:
 
     def count_ending(self) -> dict[str, int]:
         """Return the number of apps with a remaining shell in each namespace that is no longer served."""
-        views = (view for view in self._registry.by_environment.values() if not view.offers)
-        return {view.namespace: left for view in views if (left := len(view.with_shell()))}
+        views = (view for view in self._registry.by_environment.values() if not view.may_offer)
+        return {view.namespace: left for view in views if (left := len(view.list_with_shell()))}
 
     async def run(self) -> None:
         """Watch and reconcile until cancelled. A write in progress may or may not take effect."""
@@ -194,7 +194,7 @@ class Controller:
         await namespace.wait_until_synced()
         if self._registry.by_environment.get(environment) is not namespace:
             return  # it has lost its label meanwhile
-        for app in namespace.with_shell() | namespace.list_annotated():
+        for app in namespace.list_with_shell() | namespace.list_annotated():
             self._add(Target(app, environment), at_once=False)
 
     def refresh(self) -> None:
@@ -206,7 +206,7 @@ class Controller:
         """Queue every app in the listed namespaces that has a shell or remaining objects of one."""
         for environment, namespace in self._registry.by_environment.items():
             if namespace.is_synced:
-                for app in namespace.with_shell():
+                for app in namespace.list_with_shell():
                     self._add(Target(app, environment), at_once=False)
 
     def _access_changed(self, name: str) -> None:
@@ -214,7 +214,7 @@ class Controller:
         environment = self._registry.environments[name]
         namespace = self._registry.by_environment[environment]
         if namespace.is_synced and namespace.problem is None:
-            for app in namespace.with_shell():
+            for app in namespace.list_with_shell():
                 self._queue.forgive(Target(app, environment))
                 self._add(Target(app, environment))
 

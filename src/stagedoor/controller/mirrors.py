@@ -27,11 +27,11 @@ class ControllerMirrors(ClusterMirrors):
     def __init__(
         self, cluster: Cluster, namespaces: Collection[str] | None, on_change: OnChange
     ) -> None:
-        super().__init__(cluster, namespaces, _shell, {Kind.CONFIG_MAP: _config})
+        super().__init__(cluster, namespaces, _trim_shell, {Kind.CONFIG_MAP: _trim_config})
         self._on_change = on_change
         for mirror in self.apps:
             mirror.listen(partial(self._apps_changed, mirror.kind))
-        for kind, mirror in self.of_shells.items():
+        for kind, mirror in self.shell_objects.items():
             mirror.listen(partial(self._shells_changed, kind))
 
     def _apps_changed(self, kind: Kind, keys: Collection[ObjectKey]) -> None:
@@ -47,11 +47,13 @@ class ControllerMirrors(ClusterMirrors):
 
 
 class NamespaceMirrors(NamespaceState):
-    """The controller's view of one namespace. `offers` is False if its apps may not offer shells."""
+    """The controller's view of one namespace. `may_offer` is False if its apps may not offer shells."""
 
-    def __init__(self, mirrors: ControllerMirrors, namespace: str, *, offers: bool = True) -> None:
+    def __init__(
+        self, mirrors: ControllerMirrors, namespace: str, *, may_offer: bool = True
+    ) -> None:
         super().__init__(mirrors, namespace)
-        self.offers = offers
+        self.may_offer = may_offer
 
     async def wait_until_synced(self) -> None:
         """Wait until every mirror has listed the namespace once, without a limit."""
@@ -65,18 +67,18 @@ class NamespaceMirrors(NamespaceState):
             return problem.message
         return None if self.is_synced else NOT_LISTED_YET
 
-    def with_shell(self) -> set[str]:
+    def list_with_shell(self) -> set[str]:
         """Return the names of the apps that have a shell, or have objects of one left."""
         return {
             app
-            for mirror in self._mirrors.of_shells.values()
+            for mirror in self._mirrors.shell_objects.values()
             for item in mirror.list_objects(self.namespace).values()
             if (app := find_shell_app(item)) is not None
         }
 
     def has_objects(self, app: str) -> bool:
         """Return whether the app has a shell, or has objects of one left."""
-        return any(self._labelled(kind, app) for kind in self._mirrors.of_shells)
+        return any(self._labelled(kind, app) for kind in self._mirrors.shell_objects)
 
     def list_annotated(self) -> set[str]:
         """Return the names of the apps with annotations for their shells: one may be warm, or wrong."""
@@ -91,7 +93,7 @@ class NamespaceMirrors(NamespaceState):
 
     def count_shells(self) -> int:
         """Return the number of shells that should have a pod."""
-        shells = self._mirrors.of_shells[Kind.DEPLOYMENT].list_objects(self.namespace).values()
+        shells = self._mirrors.shell_objects[Kind.DEPLOYMENT].list_objects(self.namespace).values()
         return sum(bool(shell["spec"]["replicas"]) for shell in shells)
 
     def find_config(self, app: str) -> Object | None:
@@ -107,7 +109,7 @@ class NamespaceMirrors(NamespaceState):
 
     def put(self, written: Object) -> None:
         """Put an object of a shell that the API returned for a write into its mirror."""
-        self._mirrors.of_shells[Kind(written["kind"])].put(written)
+        self._mirrors.shell_objects[Kind(written["kind"])].put(written)
 
     def forget_app(self, app: Object) -> None:
         """Drop an app that the API reported as deleted, before the watch reports it."""
@@ -132,8 +134,8 @@ def hash_data(data: Object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _shell(item: Object) -> Object:
-    """Keep the state of a shell, and what shows a change of its spec: `read_spec_hash` and the image."""
+def _trim_shell(item: Object) -> Object:
+    """Return the state of a shell, its image, and the hash that shows a change of its spec."""
     image = objects.read_image(item)
     return {
         **select_fields(item),
@@ -145,7 +147,8 @@ def _shell(item: Object) -> Object:
     }
 
 
-def _config(item: Object) -> Object:
+def _trim_config(item: Object) -> Object:
+    """Return the fields of a shell's ConfigMap that `NamespaceMirrors.find_config` describes."""
     keys = {
         part: {name: value for name, value in (item.get(part) or {}).items() if name in names}
         for part, names in objects.build_keys((), 0).items()

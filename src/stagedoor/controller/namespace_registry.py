@@ -33,7 +33,7 @@ class NamespaceRegistry:
         self._mirrors = mirrors
         self._unmanaged: set[str] = set()
         for name in leaving:
-            self._leave(NamespaceMirrors(mirrors, name, offers=False))
+            self._leave(NamespaceMirrors(mirrors, name, may_offer=False))
         self.follow()
 
     def follow(self) -> list[str | None]:
@@ -42,12 +42,12 @@ class NamespaceRegistry:
         names = frozenset(wanted.values())
         for key, view in list(self.by_environment.items()):
             is_wanted = wanted.get(key) == view.namespace
-            if is_wanted and not view.offers:
-                view.offers = True
+            if is_wanted and not view.may_offer:
+                view.may_offer = True
                 changed.append(key)
-            elif not is_wanted and (view.offers or view.namespace in names or key in wanted):
+            elif not is_wanted and (view.may_offer or view.namespace in names or key in wanted):
                 self._remove(view)
-                if view.namespace not in names and view.with_shell():
+                if view.namespace not in names and view.list_with_shell():
                     changed.append(self._leave(view, key if key not in wanted else None))
         for key, name in wanted.items():
             if key not in self.by_environment:
@@ -69,9 +69,9 @@ class NamespaceRegistry:
         # Namespaces may be recorded while the API is asked.
         noted, self._unmanaged = self._unmanaged, set()
         for name in sorted(noted - self.environments.keys()):
-            view = NamespaceMirrors(self._mirrors, name, offers=False)
+            view = NamespaceMirrors(self._mirrors, name, may_offer=False)
             try:
-                is_ours = bool(view.with_shell()) and await may_write(self._cluster, name)
+                is_ours = bool(view.list_with_shell()) and await may_write(self._cluster, name)
             except ClusterError:
                 self._unmanaged.add(name)  # the next call checks it again
                 continue
@@ -82,12 +82,12 @@ class NamespaceRegistry:
 
     def forget_if_empty(self, view: NamespaceMirrors) -> None:
         """Forget a namespace that lost its label once no shell is left in it."""
-        if not self._directory.is_fixed and not view.offers and not view.with_shell():
+        if not self._directory.is_fixed and not view.may_offer and not view.list_with_shell():
             self._remove(view)
             self._follow_access()
 
     def _leave(self, view: NamespaceMirrors, key: str | None = None) -> str:
-        view.offers = False
+        view.may_offer = False
         # The key is not a valid environment, since such a shell has no name that a developer could use.
         key = key or f"({view.namespace})"
         self._put(key, view)

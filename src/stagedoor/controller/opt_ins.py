@@ -14,8 +14,8 @@ from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.derive.policies import find_egress_problem
 from stagedoor.shells.kubernetes.live import events
-from stagedoor.shells.kubernetes.live.events import UNSUITABLE, find_opt_in_problem
 from stagedoor.shells.kubernetes.live.mirror import list_everywhere
+from stagedoor.shells.kubernetes.live.opt_in import UNSUITABLE, find_opt_in_problem
 from stagedoor.shells.kubernetes.names import OPT_IN
 from stagedoor.shells.kubernetes.ports import Cluster
 

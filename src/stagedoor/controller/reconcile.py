@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from stagedoor.controller.app_reader import AppReader
-from stagedoor.controller.make import ShellWriter, StepError
 from stagedoor.controller.mirrors import NamespaceMirrors, hash_config, hash_data
+from stagedoor.controller.shell_writer import ShellWriter, StepError
 from stagedoor.controller.snapshot import AppSnapshot, take_snapshot
 from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.target import Target
@@ -64,7 +64,7 @@ class Reconciler:
     """
 
     cluster: Cluster
-    maker: ShellWriter
+    writer: ShellWriter
     reader: AppReader
     namespaces: Mapping[str | None, NamespaceMirrors]
     now: Callable[[], float] = time.time
@@ -148,7 +148,7 @@ class Reconciler:
                 )
             case Delete():
                 namespace, lease = seen.mirrors.namespace, seen.mirrors.find_lease(name)
-                await self.maker.remove(namespace, name, lease)
+                await self.writer.remove(namespace, name, lease)
                 return None
             case Refuse(problems, recheck_at):
                 cause = Cause("reading the annotations", "; ".join(problems))
@@ -163,11 +163,11 @@ class Reconciler:
         assert isinstance(seen.derived, Derived), "a shell is started of what could be derived"
         mirrors, name = seen.mirrors, seen.target.app
         if mirrors.find_lease(name) is None:
-            mirrors.put(await self.maker.create_lease(seen.app, self.now()))
+            mirrors.put(await self.writer.create_lease(seen.app, self.now()))
         shell = seen.state.shell
         if shell is not None and (shell.stale, shell.idle_since) != (None, None):
             await self._mark(seen, None, None)
-        for written in await self.maker.make(seen.app, seen.target, seen.derived):
+        for written in await self.writer.create_shell(seen.app, seen.target, seen.derived):
             mirrors.put(written)
         await self._write_failure(seen.target, mirrors, None)
         if shell is not None and shell.modified and isinstance(decision, Replace):
@@ -184,17 +184,17 @@ class Reconciler:
         Return when its keys have to be renewed (epoch seconds), None if the shell does not run. Raises
         StepError.
         """
-        mirrors, name, maker = seen.mirrors, seen.target.app, self.maker
+        mirrors, name, writer = seen.mirrors, seen.target.app, self.writer
         shell = mirrors.find_shell(name)
         if shell is None or not shell["spec"].get("replicas", 1):
             return None
         written, pods = mirrors.find_config(name), mirrors.list_shell_pods(name)
-        until = maker.decide_keys_end(None if written is None else written["until"])
+        until = writer.decide_keys_end(None if written is None else written["until"])
         if isinstance(seen.derived, Derived):
             assert seen.app is not None, "what is derived is derived of an app"
             # The running image, which in an outdated shell is not that of a new shell.
             marks = read_outdated(shell)
-            config = maker.build_config(
+            config = writer.build_config(
                 seen.app,
                 seen.target,
                 seen.derived.settings,
@@ -203,13 +203,13 @@ class Reconciler:
                 make_notice(name, marks) if marks else "",
             )
             if written is None or written["digest"] != hash_config(config):
-                mirrors.put(await maker.refresh(config, pods))
+                mirrors.put(await writer.refresh(config, pods))
             await self._write_failure(seen.target, mirrors, None)
         elif written is not None:
             # The app's annotations have errors, or it offers no shell. Revoked rights must still be removed.
-            keys = maker.build_keys(seen.target, offered=seen.derived is not None, until=until)
+            keys = writer.build_keys(seen.target, offered=seen.derived is not None, until=until)
             if written["keys"] != hash_data(keys):
-                mirrors.put(await maker.refresh_keys(mirrors.namespace, name, keys, pods))
+                mirrors.put(await writer.refresh_keys(mirrors.namespace, name, keys, pods))
         annotation = (shell["metadata"].get("annotations") or {}).get(KEYS_UNTIL)
         if annotation != show_time(until):
             await self._patch(seen, {"metadata": {"annotations": {KEYS_UNTIL: show_time(until)}}})
@@ -312,7 +312,7 @@ class Reconciler:
 
     async def _patch(self, seen: AppSnapshot, patch: Object) -> None:
         mirrors, name = seen.mirrors, seen.target.app
-        mirrors.put(await self.maker.update_shell(mirrors.namespace, name, patch))
+        mirrors.put(await self.writer.update_shell(mirrors.namespace, name, patch))
 
     async def _report(self, seen: AppSnapshot, reason: str, message: str) -> None:
         if seen.app is not None:

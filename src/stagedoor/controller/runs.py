@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from enum import Enum, auto
 
-from stagedoor.controller.make import is_unapproved, merge_when_approved
+from stagedoor.controller.shell_writer import is_unapproved, merge_when_approved
 from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.run import RunOrder
 from stagedoor.model.target import Target
@@ -113,7 +113,7 @@ class RunReconciler:
         self._now = now
         places = list(directory.by_environment.values()) if directory.is_fixed else None
         self._leases = Mirror(cluster, Kind.LEASE, places, RUN_OF)
-        self._jobs = Mirror(cluster, Kind.JOB, places, RUN_OF, _keep_job)
+        self._jobs = Mirror(cluster, Kind.JOB, places, RUN_OF, _trim_job)
         for mirror in (self._leases, self._jobs):
             mirror.listen(self._on_change)
         self._due: set[ObjectKey] = set()
@@ -248,7 +248,7 @@ class RunReconciler:
                 raise  # otherwise it was deleted, or the next check tries again
 
 
-def _keep_job(item: Object) -> Object:
+def _trim_job(item: Object) -> Object:
     return {
         **select_fields(item, "status"),
         "spec": {"suspend": (item.get("spec") or {}).get("suspend", False)},

@@ -69,7 +69,7 @@ def take_snapshot(
 
 def find_served_app(target: Target, mirrors: NamespaceMirrors) -> Object | None:
     """Return the metadata of an app that offers a shell in a served namespace, else None."""
-    return mirrors.find_app(target.app) if mirrors.offers else None
+    return mirrors.find_app(target.app) if mirrors.may_offer else None
 
 
 def _status(shell: Object | None, running: bool) -> ShellStatus | None:

@@ -53,7 +53,7 @@ class ApiClient:
         twin._bucket, twin._room = None, asyncio.Semaphore(self.limits.in_flight)
         return twin
 
-    def make_patient(self) -> "ApiClient":
+    def with_patience(self) -> "ApiClient":
         """Return a client for large lists, one at a time, which wait up to PATIENT_S for other requests."""
         twin = copy.copy(self)
         twin._is_patient, twin._room = True, self._large

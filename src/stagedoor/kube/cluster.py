@@ -12,10 +12,10 @@ from stagedoor.kube.answers import ApiRequest
 from stagedoor.kube.api_client import ApiClient, encode_json
 from stagedoor.kube.events import Reporter
 from stagedoor.kube.http import Http, HttpRequest
-from stagedoor.kube.lists import ListOptions, Trim
+from stagedoor.kube.lists import ListOptions
 from stagedoor.kube.pace import Bucket, Limits
 from stagedoor.kube.watch import ResourceWatch, WatchProblems
-from stagedoor.model.cluster import Change, ClusterError, Kind, Object
+from stagedoor.model.cluster import Change, ClusterError, Kind, Object, Trim
 
 
 class KubeCluster:
@@ -188,8 +188,8 @@ class KubeCluster:
     ) -> AsyncGenerator[Change, None]:
         """Yield a list of the objects, then every change; see `Cluster`. Raises nothing.
 
-        With `trim` a large list is never completely in memory. `trim` must keep `metadata.name` and the
-        namespace. A list of labelled objects may be a moment old.
+        With `trim` a large list is never completely in memory. A list of labelled objects may be a moment
+        old.
         """
         selection = ListOptions(
             kind,
@@ -219,7 +219,7 @@ class KubeCluster:
         """
         wanted = (namespace, verb, resource, name)
         return await self._review(
-            self._client.make_patient(), "SelfSubjectAccessReview", {}, wanted
+            self._client.with_patience(), "SelfSubjectAccessReview", {}, wanted
         )
 
     async def _review(

@@ -119,7 +119,7 @@ class Election:
             self._problem.update(None)
 
     async def _do(self, step: ReadLease | Create | Write, sent_at: float) -> None:
-        candidate, stamp = self._candidate, _now()
+        candidate, stamp = self._candidate, show_time(time.time(), micro=True)
         if isinstance(step, ReadLease):
             lease_object = await self._cluster.get(Kind.LEASE, self._namespace, self._name)
             candidate.note_read(
@@ -165,7 +165,8 @@ class Election:
         if ours is not None and not self._candidate.seizes:
             with suppress(ClusterError, TimeoutError):
                 async with asyncio.timeout(RESIGN_LIMIT_S):
-                    await self._patch(ours.version, lease.make_resigned_spec(_now()))
+                    stamp = show_time(time.time(), micro=True)
+                    await self._patch(ours.version, lease.make_resigned_spec(stamp))
 
     def _on_failure(self, problem: str | None, *, overtaken: bool) -> None:
         self._candidate.note_failure(self._clock(), overtaken=overtaken)
@@ -179,7 +180,3 @@ async def _cancel(task: "asyncio.Task[None]") -> None:
     await asyncio.wait((task,))
     if not task.cancelled():
         task.exception()  # retrieved, so that asyncio logs nothing
-
-
-def _now() -> str:
-    return show_time(time.time(), micro=True)

@@ -1,6 +1,6 @@
 """Consistent lists, which are read page by page (API concepts, "Retrieving large results sets in chunks")."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,10 +10,7 @@ from stagedoor.kube import answers, paths
 from stagedoor.kube.answers import ApiRequest
 from stagedoor.kube.api_client import ApiClient, decode_answer
 from stagedoor.kube.http import HttpRequest
-from stagedoor.model.cluster import ClusterError, Kind, Object
-
-Trim = Callable[[Object], Object]
-"""A function that reduces an object. It must keep its `metadata.name` (and `namespace`)."""
+from stagedoor.model.cluster import ClusterError, Kind, Object, Trim
 
 METADATA_PAGES = 4
 """A page of metadata has this many times as many items, since they are so much smaller than objects."""
@@ -42,8 +39,8 @@ class ListOptions:
         kind = "PartialObjectMetadataList" if of_list else "PartialObjectMetadata"
         return f"application/json;as={kind};g=meta.k8s.io;v=v1"
 
-    def with_kind(self, item: dict[str, Any]) -> dict[str, Any]:
-        """Give an object its kind, since the items of a list have none, and metadata has its own kind."""
+    def set_kind(self, item: dict[str, Any]) -> dict[str, Any]:
+        """Set the kind of an object, and return it. Items of a list have none, and metadata has its own."""
         item["apiVersion"] = paths.RESOURCES[self.kind].api_version
         item["kind"] = str(self.kind)
         return item
@@ -110,7 +107,7 @@ async def _pages(
         answer = await client.answer(operation, request, client.limits.list_s)
         part = decode_answer(operation, answer, _List)
         for raw in part.items or ():
-            item = selection.with_kind(read_object(operation, raw))
+            item = selection.set_kind(read_object(operation, raw))
             items.append(trim(item) if trim else item)
         more = part.metadata.next
         if not more:

@@ -17,10 +17,10 @@ from stagedoor.kube import answers, lists, paths
 from stagedoor.kube.answers import NO_ANSWER, ApiRequest
 from stagedoor.kube.api_client import ApiClient
 from stagedoor.kube.http import HttpRequest, HttpStream
-from stagedoor.kube.lists import ListOptions, Trim
+from stagedoor.kube.lists import ListOptions
 from stagedoor.kube.pace import parse_retry_after
 from stagedoor.kube.wire import NoApiAnswerError, ReadTimeoutError
-from stagedoor.model.cluster import Change, ClusterError, Verb
+from stagedoor.model.cluster import Change, ClusterError, Trim, Verb
 from stagedoor.model.units import MIB
 
 _VERBS = {
@@ -84,7 +84,7 @@ class ResourceWatch:
         while True:
             try:
                 if not self._version:
-                    client = self._client.make_patient()
+                    client = self._client.with_patience()
                     items, version = await lists.list_objects(client, self._selection, self._trim)
                     yield Change(Verb.LISTED, items)
                     self._version = version
@@ -177,7 +177,7 @@ class ResourceWatch:
         if verb is None:
             return None
         item["metadata"].pop("managedFields", None)
-        item = self._selection.with_kind(item)
+        item = self._selection.set_kind(item)
         return Change(verb, (self._trim(item) if self._trim else item,))
 
     def _restart_error(self, body: bytes) -> _RestartError:

@@ -1,12 +1,16 @@
 """Requests to a cluster's API and their results. Objects stay the JSON that the API returned."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 Object = Mapping[str, Any]
 """A Kubernetes object as parsed from its JSON. It is never modified in place."""
+
+Trim = Callable[[Object], Object]
+"""Reduces an object to the part that its reader needs, to save memory. It keeps `metadata.name` and
+`metadata.namespace`."""
 
 
 class Kind(StrEnum):

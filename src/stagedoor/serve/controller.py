@@ -22,9 +22,9 @@ from stagedoor.admin.kubernetes import (
 from stagedoor.admin.runs import StoredRunRecords
 from stagedoor.authz.admissions import list_admissions
 from stagedoor.controller.loop import Controller, LeaderOnly
-from stagedoor.controller.make import ShellWriter
 from stagedoor.controller.metrics import Metrics
 from stagedoor.controller.mirrors import NOT_LISTED_YET
+from stagedoor.controller.shell_writer import ShellWriter
 from stagedoor.keys.ca import CertificateAuthority
 from stagedoor.keys.files import encode_private, format_public_line, make_key
 from stagedoor.kube.cluster import KubeCluster

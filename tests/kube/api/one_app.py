@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from stagedoor.controller.loop import Controller
-from stagedoor.controller.make import ShellWriter
+from stagedoor.controller.shell_writer import ShellWriter
 from stagedoor.model.cluster import Kind, Object
 from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.derive.kit import Kit

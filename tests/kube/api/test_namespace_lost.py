@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, nullcontext, suppress
 import pytest
 
 from stagedoor.controller.loop import Controller
-from stagedoor.controller.make import ShellWriter
+from stagedoor.controller.shell_writer import ShellWriter
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.kube.http import HttpRequest
 from stagedoor.shells.kubernetes.derive.kit import Kit

@@ -237,16 +237,16 @@ async def test_a_run_whose_namespace_is_not_known_yet_is_copied_once_it_is(tmp_p
     """A gateway that starts may see pods before namespaces, and the store may be out of reach."""
     cluster = CopiedPods()
     cluster.put_pod("team", RUN, None)
-    spaces = NamespaceDirectory(cluster, NamespaceSelector("stagedoor.dev/shells=true"))
+    directory = NamespaceDirectory(cluster, NamespaceSelector("stagedoor.dev/shells=true"))
     target = Target("app01", "team")
 
     async def find_runs(run_id: str) -> list[Run]:
         return [Run(run_id, target, "dev", "true", RunState.RUNNING, 0.0, 60)]
 
     runner = KubernetesRunner(
-        *(cast("Any", cluster), spaces, lambda _: True, find_runs, tmp_path, "gateway-0")
+        *(cast("Any", cluster), directory, lambda _: True, find_runs, tmp_path, "gateway-0")
     )
-    tasks = [asyncio.create_task(work) for work in (runner.run(), *spaces.list_coroutines())]
+    tasks = [asyncio.create_task(work) for work in (runner.run(), *directory.list_coroutines())]
     await asyncio.sleep(3 * CHECK_S)
     assert runner.list_ids() == set()
     labels = {"stagedoor.dev/shells": "true"}

@@ -49,14 +49,14 @@ class Accounts:
         """Every entry that the register has had."""
         self.cluster.heard.append(self._hear)
         context = DeriveContext(samples.KIT, AppSettings())
-        spaces = NamespaceDirectory(self.cluster, {None: "apps"})
+        directory = NamespaceDirectory(self.cluster, {None: "apps"})
 
         async def find_runs(run_id: str) -> list[Run]:
             run = Run(run_id, APP01, "dev", ORDER.command, RunState.STARTING, time.time(), 60)
             return [run]
 
         self.runner = KubernetesRunner(
-            *(cast("Any", self.cluster), spaces, lambda _: True, find_runs, folder, "gateway-0"),
+            *(cast("Any", self.cluster), directory, lambda _: True, find_runs, folder, "gateway-0"),
             context,
         )
 
@@ -65,7 +65,7 @@ class Accounts:
 
         alike = replace(context, kit=make_run_kit(context.kit))
         self._controller = RunReconciler(
-            self.cluster, spaces, alike, find_order, lambda *_: None, time.time
+            self.cluster, directory, alike, find_order, lambda *_: None, time.time
         )
 
     def _hear(self, key: Key, found: Object | None) -> None:

@@ -48,8 +48,9 @@ class KubernetesShells:
     `namespaces` maps environments to namespaces, or selects them. A namespace that is no longer selected
     admits no logins, but the leases of its open sessions are still renewed. `holder` names this gateway in
     leases. With `rights` the cluster has to agree to a login too; with None only Stagedoor's grants decide.
-    `judging` has the settings with which the gateway approves shells for the cluster's admission policy, None
-    if there is no such policy. `bounds` are for users' logins. `now` returns seconds since the epoch.
+    `context` has the settings with which the gateway derives shells, to approve them for the cluster's
+    admission policy; it is None if there is no such policy. `bounds` are for users' logins. `now` returns
+    seconds since the epoch.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class KubernetesShells:
         holder: str,
         *,
         rights: ClusterAccess | None = None,
-        judging: DeriveContext | None = None,
+        context: DeriveContext | None = None,
         bounds: ShellBounds = DEFAULT_BOUNDS,
         on_problem: OnProblem = lambda part, problem: None,
         now: Callable[[], float] = time.time,
@@ -68,8 +69,8 @@ class KubernetesShells:
         self._bounds = bounds
         self._now = now
         self._loop = asyncio.get_running_loop()
-        self.spaces = NamespaceDirectory(cluster, namespaces, self._follow_spaces)
-        names = self.spaces.by_environment.values() if self.spaces.is_fixed else None
+        self.directory = NamespaceDirectory(cluster, namespaces, self._follow_namespaces)
+        names = self.directory.by_environment.values() if self.directory.is_fixed else None
         self._cluster_cache = ClusterCache(cluster, names)
         self.access = self._cluster_cache.access
         make = partial(
@@ -77,7 +78,7 @@ class KubernetesShells:
             cluster,
             self._cluster_cache,
             holder=holder,
-            judging=judging,
+            context=context,
             on_problem=partial(on_problem, "register of shells"),
             now=now,
         )
@@ -98,27 +99,27 @@ class KubernetesShells:
         """The result of `list_targets`, until an app is added or removed."""
         for mirror in self._cluster_cache.apps:
             mirror.listen(self._forget_targets)
-        self._follow_spaces()
+        self._follow_namespaces()
 
     def start(self, *others: Coroutine[Any, Any, None]) -> None:
         """Start the watches and the other tasks. `ensure` itself waits for the first list."""
         for work in (
-            *self.spaces.list_coroutines(),
+            *self.directory.list_coroutines(),
             *self._cluster_cache.list_coroutines(),
             self._leases.run(),
             *others,
         ):
             self._tasks.start(work)
 
-    def _follow_spaces(self) -> None:
+    def _follow_namespaces(self) -> None:
         """Serve the namespaces that are selected now, and stop serving the others."""
         self._targets = None
-        wanted = self.spaces.by_environment
+        wanted = self.directory.by_environment
         left = self._environments.follow(wanted)
         for target, limit in self._starting.items():
             if target.environment in left:
                 limit.reschedule(self._loop.time())
-        if not self.spaces.is_fixed:
+        if not self.directory.is_fixed:
             self.access.follow(tuple(wanted.values()))
 
     async def wait_until_synced(self, within_s: float) -> bool:
@@ -128,8 +129,8 @@ class KubernetesShells:
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
-                await self.spaces.wait_until_synced(or_refused=True)
-        if self.spaces.problem is not None:
+                await self.directory.wait_until_synced(or_refused=True)
+        if self.directory.problem is not None:
             return False
         caches = [environment.cache for environment in self._environments.served.values()]
         return all(await asyncio.gather(*(cache.wait_until_synced(within_s) for cache in caches)))
@@ -214,7 +215,7 @@ class KubernetesShells:
             return refuse_ended_keys(target, ended_at, cache.namespace)
         address = self._answered.get(target)
         if address is not None and address in cache.list_addresses(target.app, ready=True):
-            await self._leases.keep(environment, target.app)
+            await self._leases.renew(environment, target.app)
             return make_shell(target, address, cache)
         if cache.problem is not None and not cache.problem.retry:
             return refuse_unserved(target, cache.namespace)
@@ -322,8 +323,8 @@ class KubernetesShells:
         cache = self._cache(target)
         if cache is None:
             fix = f"no environment {target.environment or ''} is in kubernetes.namespaces"
-            if not self.spaces.is_fixed:
-                fix = self.spaces.explain_absence(target.environment)
+            if not self.directory.is_fixed:
+                fix = self.directory.explain_absence(target.environment)
             return refuse_unknown_app(target, fix)
         place = f"{target.app} in {target.environment}" if target.environment else target.app
         return Denial(

@@ -55,6 +55,10 @@ IMAGE_NAME = PREFIX + "asked-image"
 """An annotation of a shell's Deployment: the image as its app named it when the shell was created. The pod
 itself has it by digest."""
 
+CONFIG_HASH = PREFIX + "policy"
+"""An annotation of a shell's pod: the hash of its ConfigMap. Writing it makes the kubelet update the pod's
+files at once, which it otherwise does once a minute."""
+
 FAILURE = PREFIX + "failure"
 """An annotation of a shell's lease, by the controller: why the shell cannot be created, in JSON."""
 

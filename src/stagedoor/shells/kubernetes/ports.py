@@ -1,10 +1,10 @@
 """The interface to a cluster's API for shells, which `stagedoor.kube` implements."""
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from stagedoor.model.cluster import Change, Kind, Object
+from stagedoor.model.cluster import Change, Kind, Object, Trim
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class Cluster(Protocol):
         namespace: str,
         labels: str = "",
         *,
-        trim: Callable[[Object], Object] | None = None,
+        trim: Trim | None = None,
         metadata_only: bool = False,
     ) -> AsyncGenerator[Change, None]:
         """Yield a list of all objects, then every change, until the iterator is closed.

@@ -20,8 +20,9 @@ class Environment:
     """The namespace of one environment.
 
     `cache` has the mirrors of all namespaces, and `leases` writes the leases of its shells as `holder`.
-    `judging` has the settings with which the gateway approves shells for the cluster's admission policy, None
-    if there is no such policy; `on_problem` is that of `Register`. `now` returns seconds since the epoch.
+    `context` has the settings with which the gateway derives shells, to approve them for the cluster's
+    admission policy; it is None if there is no such policy. `on_problem` is that of `Register`. `now` returns
+    seconds since the epoch.
     """
 
     def __init__(
@@ -30,14 +31,14 @@ class Environment:
         cache: ClusterCache,
         namespace: str,
         holder: str,
-        judging: DeriveContext | None,
+        context: DeriveContext | None,
         on_problem: Callable[[str | None], None],
         now: Callable[[], float] = time.time,
     ) -> None:
         self.cache = NamespaceCache(cache, namespace)
         self.leases = LeaseWriter(cluster, self.cache, holder, now)
         self.register = (
-            None if judging is None else Register(cluster, self.cache, judging, on_problem)
+            None if context is None else Register(cluster, self.cache, context, on_problem)
         )
         """The register of its shells, which has to run while the environment is served."""
         self._cluster = cluster

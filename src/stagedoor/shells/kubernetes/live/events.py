@@ -1,4 +1,4 @@
-"""The fields of Events in core/v1 and events.k8s.io/v1, and opt-ins that call for an Event. Pure.
+"""The fields of Events in core/v1 and events.k8s.io/v1. Pure.
 
 The kubelet still uses the old API, the scheduler the new one, and each can be read through either. So a time
 or a text may be in one of several fields.
@@ -6,9 +6,7 @@ or a text may be in one of several fields.
 
 from collections.abc import Sequence
 
-from stagedoor.model.cluster import Kind, Object
-from stagedoor.shells.kubernetes.derive.annotations import describe
-from stagedoor.shells.kubernetes.names import OPT_IN, SHELL_OF, find_name_problem
+from stagedoor.model.cluster import Object
 from stagedoor.wire.rfc3339 import parse_time
 
 
@@ -58,22 +56,3 @@ def _time(event: Object, *fields: str) -> float:
         if time is not None:
             return time
     return float("inf")
-
-
-SUITABLE = (Kind.DEPLOYMENT, Kind.STATEFUL_SET)
-UNSUITABLE = (Kind.DAEMON_SET, Kind.CRON_JOB)
-"""Kinds that authors may label too, although no shell can be derived from them."""
-
-
-def find_opt_in_problem(item: Object) -> str | None:
-    """Return why an object with the label OPT_IN can have no shell; None if it can."""
-    metadata = item["metadata"]
-    if SHELL_OF in (metadata.get("labels") or {}):
-        return None
-    if item["kind"] not in SUITABLE:
-        return (
-            f"{item['kind']} {metadata['name']} can have no shell: only a Deployment or a StatefulSet "
-            f"can; remove {OPT_IN} from it"
-        )
-    problem = find_name_problem(str(metadata["name"]))
-    return f"{describe(item)} can have no shell: {problem}" if problem else None

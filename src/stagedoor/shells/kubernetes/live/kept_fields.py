@@ -27,8 +27,8 @@ def select_fields(item: Object, *fields: str) -> dict[str, Any]:
     return {**kept, "metadata": {name: metadata[name] for name in _META if name in metadata}}
 
 
-def keep_app(item: Object) -> Object:
-    """Keep the metadata by which an app is recognised."""
+def trim_app(item: Object) -> Object:
+    """Return the metadata by which an app is recognised."""
     metadata = item["metadata"]
     annotations = {
         name: value
@@ -46,21 +46,21 @@ def keep_app(item: Object) -> Object:
     return {"apiVersion": "apps/v1", "kind": intern(str(item["kind"])), "metadata": kept}
 
 
-def keep_shell(item: Object) -> Object:
-    """Keep all that is compared before a start; once a shell has started, its state is enough."""
+def trim_shell(item: Object) -> Object:
+    """Return all that is compared before a start, or only the state of a shell that has started."""
     if is_starting(item):
         return select_fields(item, "spec", "status")
     return {**select_fields(item, "status"), "spec": {"replicas": item["spec"].get("replicas", 1)}}
 
 
-def keep_replica_set(item: Object) -> Object:
-    """Keep the state of a ReplicaSet, and its containers."""
+def trim_replica_set(item: Object) -> Object:
+    """Return the state of a ReplicaSet, and its containers."""
     template = (item.get("spec") or {}).get("template") or {}
     return {**select_fields(item, "status"), "spec": {"template": {"spec": _containers(template)}}}
 
 
-def keep_pod(item: Object) -> Object:
-    """Keep the state of a pod."""
+def trim_pod(item: Object) -> Object:
+    """Return the state of a pod, and its containers."""
     return {**select_fields(item, "status"), "spec": _containers(item)}
 
 

@@ -60,7 +60,7 @@ class LeaseWriter:
             task.add_done_callback(lambda _: self._requests.pop(app, None))
         return await asyncio.shield(task)
 
-    async def keep(self, app: str, fresh_s: float = FRESH_S) -> None:
+    async def renew(self, app: str, fresh_s: float = FRESH_S) -> None:
         """Renew the lease, unless a gateway did so within `fresh_s` seconds or the shell is to be stopped.
 
         Raises ClusterError.
@@ -72,12 +72,12 @@ class LeaseWriter:
         if at is None or not 0 <= self._now() - at < fresh_s:
             await self._write(app, None)
 
-    async def keep_all(self) -> list[tuple[str, ClusterError]]:
+    async def renew_all(self) -> list[tuple[str, ClusterError]]:
         """Renew the leases of all shells with sessions. Return the apps for which this failed, and why."""
         failed = []
         for app in tuple(self._sessions):
             try:
-                await self.keep(app)
+                await self.renew(app)
             except ClusterError as error:
                 failed.append((app, error))
         return failed

@@ -10,12 +10,9 @@ from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapp
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from stagedoor.model.cluster import Change, ClusterError, Kind, Object, Verb
+from stagedoor.model.cluster import Change, ClusterError, Kind, Object, Trim, Verb
 from stagedoor.shells.kubernetes.names import SHELL_OF
 from stagedoor.shells.kubernetes.ports import Cluster
-
-Keep = Callable[[Object], Object]
-"""Returns the part of an object to keep, including its uid, to save memory."""
 
 ObjectKey = tuple[str, str]
 """A namespace and a name in it. Objects outside of namespaces have the namespace ALL_NAMESPACES."""
@@ -28,7 +25,7 @@ ALL_NAMESPACES = ""
 
 
 def keep_whole(item: Object) -> Object:
-    """Keep the whole object."""
+    """Return the whole object."""
     return item
 
 
@@ -57,7 +54,8 @@ class Mirror:
     """The objects of one kind in `namespaces`. Its owner keeps `run` running; code in the same loop may read.
 
     None stands for all namespaces, which needs a watch of the whole cluster. `labels` is a label selector.
-    With `metadata_only` the API sends only the objects' metadata.
+    `trim` also keeps the objects' uid, version and labels. With `metadata_only` the API sends only their
+    metadata.
     """
 
     def __init__(
@@ -66,14 +64,14 @@ class Mirror:
         kind: Kind,
         namespaces: Collection[str] | None,
         labels: str = SHELL_OF,
-        keep: Keep = keep_whole,
+        trim: Trim = keep_whole,
         *,
         metadata_only: bool = False,
     ) -> None:
         self.kind = kind
         self._cluster = cluster
         self._labels = labels
-        self._keep = keep
+        self._reduce = trim
         self._metadata_only = metadata_only
         self._feeds = {ALL_NAMESPACES: _Feed()}
         self._news = asyncio.Event()
@@ -92,8 +90,8 @@ class Mirror:
         """Return all objects of a namespace by their names."""
         return self._objects.get(namespace, {})
 
-    def of_shell(self, namespace: str, app: str) -> Sequence[Object]:
-        """Return the objects of the shell of an app."""
+    def list_for_shell(self, namespace: str, app: str) -> Sequence[Object]:
+        """Return the objects that belong to the shell of an app."""
         return tuple(self._by_app.get((namespace, app), {}).values())
 
     def list_keys(self) -> list[ObjectKey]:
@@ -187,7 +185,7 @@ class Mirror:
     def _trim(self, item: Object) -> Object:
         """Return the part of an object to keep, or the same part as before if it has not changed.
 
-        The result has no uid if the object is in another namespace or if `keep` fails. Such a failure goes to
+        The result has no uid if the object is in another namespace or if `trim` fails. Such a failure goes to
         the loop's exception handler, and other objects are still kept.
         """
         namespace, name = _key(item)
@@ -198,7 +196,7 @@ class Mirror:
         if before is not None and (_uid(before), _version(before)) == (_uid(item), _version(item)):
             return before
         try:
-            return self._keep(item)
+            return self._reduce(item)
         except Exception as error:
             message = f"cannot read the {self.kind} {name} in {namespace}"
             asyncio.get_running_loop().call_exception_handler(

@@ -9,20 +9,19 @@ from collections.abc import Collection, Coroutine, Iterable, Iterator, Mapping, 
 from contextlib import suppress
 from typing import Any
 
-from stagedoor.model.cluster import ClusterError, Kind, Object
+from stagedoor.model.cluster import ClusterError, Kind, Object, Trim
 from stagedoor.model.target import is_valid_app
 from stagedoor.shells.kubernetes.derive.annotations import is_offered
 from stagedoor.shells.kubernetes.derive.objects import read_time
 from stagedoor.shells.kubernetes.live.access import WriteAccess
 from stagedoor.shells.kubernetes.live.kept_fields import (
     is_starting,
-    keep_app,
-    keep_pod,
-    keep_replica_set,
-    keep_shell,
+    trim_app,
+    trim_pod,
+    trim_replica_set,
+    trim_shell,
 )
 from stagedoor.shells.kubernetes.live.mirror import (
-    Keep,
     Mirror,
     ObjectKey,
     find_shell_app,
@@ -55,7 +54,7 @@ def is_shell_offered(item: Object) -> bool:
 class ClusterMirrors:
     """The mirrors of all apps that offer a shell in `namespaces`, and of the objects of their shells.
 
-    None stands for all namespaces; the owner then gives `access` those that it serves. `keep_shell` reduces
+    None stands for all namespaces; the owner then gives `access` those that it serves. `trim_shell` reduces
     the Deployments of shells; `others` are further kinds of shells' objects. There may be very many apps, so
     only some of their metadata is kept, and an app is read when its shell starts. The owner keeps the
     coroutines of `list_coroutines` running.
@@ -65,24 +64,24 @@ class ClusterMirrors:
         self,
         cluster: Cluster,
         namespaces: Collection[str] | None,
-        keep_shell: Keep,
-        others: Mapping[Kind, Keep],
+        trim_shell: Trim,
+        others: Mapping[Kind, Trim],
     ) -> None:
         deployments, stateful_sets = (
-            Mirror(cluster, kind, namespaces, APPS, keep_app, metadata_only=True)
+            Mirror(cluster, kind, namespaces, APPS, trim_app, metadata_only=True)
             for kind in (Kind.DEPLOYMENT, Kind.STATEFUL_SET)
         )
         self.apps = (deployments, stateful_sets)
-        self.of_shells = {
-            kind: Mirror(cluster, kind, namespaces, keep=keep)
-            for kind, keep in {
-                Kind.DEPLOYMENT: keep_shell,
-                Kind.POD: keep_pod,
+        self.shell_objects = {
+            kind: Mirror(cluster, kind, namespaces, trim=trim)
+            for kind, trim in {
+                Kind.DEPLOYMENT: trim_shell,
+                Kind.POD: trim_pod,
                 Kind.LEASE: keep_whole,
                 **others,
             }.items()
         }
-        self.all = (*self.apps, *self.of_shells.values())
+        self.all = (*self.apps, *self.shell_objects.values())
         self.access = WriteAccess(cluster)
         if namespaces is not None:
             self.access.follow(namespaces)
@@ -98,7 +97,7 @@ class NamespaceState:
 
     def __init__(self, mirrors: ClusterMirrors, namespace: str) -> None:
         self.namespace = namespace
-        self.leases = mirrors.of_shells[Kind.LEASE]
+        self.leases = mirrors.shell_objects[Kind.LEASE]
         self._mirrors = mirrors
 
     @property
@@ -135,29 +134,29 @@ class NamespaceState:
         return self._object(Kind.LEASE, app)
 
     def _object(self, kind: Kind, app: str) -> Object | None:
-        return self._mirrors.of_shells[kind].get(self.namespace, make_shell_name(app))
+        return self._mirrors.shell_objects[kind].get(self.namespace, make_shell_name(app))
 
     def _labelled(self, kind: Kind, app: str) -> Sequence[Object]:
         """Return the objects of a kind with the label of the shell."""
-        return self._mirrors.of_shells[kind].of_shell(self.namespace, app)
+        return self._mirrors.shell_objects[kind].list_for_shell(self.namespace, app)
 
 
 class ClusterCache(ClusterMirrors):
     """The mirrors of a gateway's process."""
 
     def __init__(self, cluster: Cluster, namespaces: Collection[str] | None) -> None:
-        super().__init__(cluster, namespaces, keep_shell, {Kind.REPLICA_SET: keep_replica_set})
+        super().__init__(cluster, namespaces, trim_shell, {Kind.REPLICA_SET: trim_replica_set})
         self.changed = defaultdict[str, asyncio.Event](asyncio.Event)
         """The event for the next change in each namespace. Once it is set, a new one replaces it."""
         self.starting = defaultdict[str, dict[str, Object]](dict)
         """The Deployments of the shells that should start and have no pod yet, by namespace and app."""
-        self.of_shells[Kind.DEPLOYMENT].listen(self._shells_changed)
+        self.shell_objects[Kind.DEPLOYMENT].listen(self._shells_changed)
         for mirror in self.all:
             mirror.listen(self._notify)
 
     def _shells_changed(self, keys: Collection[ObjectKey]) -> None:
         for namespace, name in keys:
-            shell = self.of_shells[Kind.DEPLOYMENT].get(namespace, name)
+            shell = self.shell_objects[Kind.DEPLOYMENT].get(namespace, name)
             app = name.removesuffix(make_shell_name(""))
             if shell is not None and find_shell_app(shell) == app and is_starting(shell):
                 self.starting[namespace][app] = shell

@@ -17,19 +17,19 @@ REQUEST_S = 3.0
 class SessionLeases:
     """The leases that this gateway renews. It belongs to the event loop in which it is created.
 
-    `knows` returns whether an app offers a shell now. `on_problem` is called after each round: with one line
-    if a lease could not be renewed, else with None.
+    `has_target` returns whether an app offers a shell now. `on_problem` is called after each round: with one
+    line if a lease could not be renewed, else with None.
     """
 
     def __init__(
         self,
         environments: Environments,
-        knows: Callable[[Target], bool],
+        has_target: Callable[[Target], bool],
         tasks: Tasks,
         on_problem: Callable[[str | None], None],
     ) -> None:
         self._environments = environments
-        self._knows = knows
+        self._has_target = has_target
         self._tasks = tasks
         self._on_problem = on_problem
         self._loop = asyncio.get_running_loop()
@@ -39,11 +39,11 @@ class SessionLeases:
         with suppress(RuntimeError):  # the loop is closed, so leases are no longer renewed
             self._loop.call_soon_threadsafe(self._count, target, by)
 
-    async def keep(self, environment: Environment, app: str) -> None:
+    async def renew(self, environment: Environment, app: str) -> None:
         """Renew the lease of a running shell. If the cluster does not answer, the login still continues."""
         with suppress(ClusterError, TimeoutError):
             async with asyncio.timeout(REQUEST_S):
-                await environment.leases.keep(app)
+                await environment.leases.renew(app)
 
     def _count(self, target: Target, by: int) -> None:
         environment = self._environments.find(target, ends=by < 0)
@@ -52,9 +52,9 @@ class SessionLeases:
         # The end of a session is counted even if the app no longer offers a shell, or its lease would be
         # renewed for ever.
         environment.leases.count(target.app, by)
-        if by < 0 and self._knows(target):
+        if by < 0 and self._has_target(target):
             # The idle time begins at the end of the last session.
-            self._tasks.start(self.keep(environment, target.app))
+            self._tasks.start(self.renew(environment, target.app))
 
     async def run(self) -> None:
         """Renew the leases of all shells with sessions again and again, until cancelled."""
@@ -63,6 +63,6 @@ class SessionLeases:
             failed = [
                 f"{app}: {error}"
                 for environment in self._environments.list_in_use()
-                for app, error in await environment.leases.keep_all()
+                for app, error in await environment.leases.renew_all()
             ]
             self._on_problem(f"leases cannot be renewed ({failed[0]})" if failed else None)

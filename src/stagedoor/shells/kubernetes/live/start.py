@@ -100,7 +100,7 @@ class ShellStart:
             elif loop.time() >= renew_at:
                 renew_at = loop.time() + RENEW_WAITING_S
                 with suppress(ClusterError):
-                    await self._lease_writer.keep(self._target.app, RENEW_WAITING_S)
+                    await self._lease_writer.renew(self._target.app, RENEW_WAITING_S)
             diagnosis = await self._diagnose()
             if isinstance(diagnosis, Cause):
                 if diagnosis != self._cause:

@@ -22,7 +22,7 @@ from stagedoor.shells.kubernetes.derive.run import (
     has_started,
     read_end,
 )
-from stagedoor.shells.kubernetes.live.kept_fields import keep_pod
+from stagedoor.shells.kubernetes.live.kept_fields import trim_pod
 from stagedoor.shells.kubernetes.live.mirror import Mirror, ObjectKey
 from stagedoor.shells.kubernetes.live.runs.folder import ClusterRunFolders, RunNamespace
 from stagedoor.shells.kubernetes.names import CONTAINER, RUN_OF, make_run_name
@@ -179,7 +179,7 @@ class RunMirrors:
         self._folders = folders
         self._find_place = find_place
         self._now = now
-        self._pods = Mirror(cluster, Kind.POD, namespaces, RUN_OF, keep_pod)
+        self._pods = Mirror(cluster, Kind.POD, namespaces, RUN_OF, trim_pod)
         self._pods.listen(self._on_change)
         self._changed = asyncio.Event()
         self._copies: dict[_RunKey, asyncio.Task[None]] = {}

@@ -65,33 +65,33 @@ FindRuns = Callable[[str], Awaitable[Sequence[Run] | Denial]]
 class KubernetesRunner(ClusterRunFolders):
     """A `shells.runner.Runner` of Jobs. It belongs to the event loop in which it is created.
 
-    `spaces` has the namespaces by environment, `offers` returns whether an app is there, and `find_runs`
-    reads the store. `folder` has a folder for each run, and `sizes` are the names in `Kit.run_sizes`. Without
-    `judging` the cluster has no admission policy, and no Job is compared.
+    `directory` has the namespaces by environment, `has_target` returns whether an app offers a shell, and
+    `find_runs` reads the store. `folder` has a folder for each run, and `sizes` are the names in
+    `Kit.run_sizes`. Without `context` the cluster has no admission policy, and no Job is compared.
     """
 
     def __init__(
         self,
         cluster: RunCluster,
-        spaces: NamespaceDirectory,
-        offers: Callable[[Target], bool],
+        directory: NamespaceDirectory,
+        has_target: Callable[[Target], bool],
         find_runs: FindRuns,
         folder: Path,
         holder: str,
-        judging: DeriveContext | None = None,
+        context: DeriveContext | None = None,
         sizes: Collection[str] = (),
         now: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(folder, now)
         self._cluster = cluster
-        self._spaces = spaces
-        self._offers = offers
+        self._directory = directory
+        self._has_target = has_target
         self._find_runs = find_runs
         self._holder = holder
-        self._judging = judging and replace(judging, kit=make_run_kit(judging.kit))
+        self._context = context and replace(context, kit=make_run_kit(context.kit))
         self._sizes = frozenset(sizes)
         self._loop = asyncio.get_running_loop()
-        names = list(spaces.by_environment.values()) if spaces.is_fixed else None
+        names = list(directory.by_environment.values()) if directory.is_fixed else None
         self._copies = RunMirrors(cluster, names, self, self._find_place, now)
 
     async def run(self) -> None:
@@ -100,7 +100,7 @@ class KubernetesRunner(ClusterRunFolders):
 
     def has(self, target: Target) -> bool:
         """Return whether the app is in one of the namespaces."""
-        return self._offers(target)
+        return self._has_target(target)
 
     def has_input_stream(self, target: Target) -> bool:
         """Return False: a Job gets all its input at the start, in a Secret."""
@@ -108,7 +108,7 @@ class KubernetesRunner(ClusterRunFolders):
 
     def find_limit(self, target: Target) -> str | None:
         """Return the limit of the app's namespace if that has PER_NAMESPACE runs, else None."""
-        namespace = self._spaces.by_environment.get(target.environment)
+        namespace = self._directory.by_environment.get(target.environment)
         pods = {} if namespace is None else self._copies.list_pods(namespace)
         if sum(read_end(pod) is None for pod in pods.values()) < PER_NAMESPACE:
             return None
@@ -123,7 +123,7 @@ class KubernetesRunner(ClusterRunFolders):
 
     async def start(self, run_id: str, order: RunOrder, whole_input: bytes = b"") -> str | None:
         """Request the Job and approve it. Return None once it runs, or else why it does not."""
-        namespace = self._spaces.by_environment.get(order.target.environment)
+        namespace = self._directory.by_environment.get(order.target.environment)
         if namespace is None:
             return "its namespace is no longer served"
         try:
@@ -202,18 +202,18 @@ class KubernetesRunner(ClusterRunFolders):
         self, namespace: str, run_id: str, order: RunOrder, job: Object
     ) -> str | None:
         """Return how a Job differs from what the app has, or None. Raises ClusterError."""
-        if self._judging is None:
+        if self._context is None:
             return None
-        result = await fetch_and_derive(self._cluster, namespace, order.target.app, self._judging)
+        result = await fetch_and_derive(self._cluster, namespace, order.target.app, self._context)
         if isinstance(result, str):
             return result
-        resources = None if order.size is None else self._judging.kit.run_sizes.get(order.size)
+        resources = None if order.size is None else self._context.kit.run_sizes.get(order.size)
         paths = find_job_differences(build_run_job(*result, run_id, order, resources), job)
         return f"its Job is not what the app has at {', '.join(paths)}" if paths else None
 
     async def _approve(self, namespace: str, run_id: str, entry: str | None) -> None:
         """Write a run's entry in the register, or remove it (None). Raises ClusterError."""
-        if self._judging is not None:
+        if self._context is not None:
             patch = {"data": {f"{RUN_ENTRY}{run_id}": entry}}
             await self._cluster.merge(Kind.CONFIG_MAP, namespace, REGISTER, patch)
 
@@ -228,7 +228,7 @@ class KubernetesRunner(ClusterRunFolders):
         target = next((run.target for run in runs if run.id == run_id), None)
         if target is None:
             return None
-        namespace = self._spaces.by_environment.get(target.environment)
+        namespace = self._directory.by_environment.get(target.environment)
         if namespace is None:
             raise OSError(errno.EAGAIN, "its namespace is not known")
         return RunNamespace(namespace, target.app)

@@ -20,19 +20,15 @@ from stagedoor.shells.kubernetes.derive.annotations import AppSettings
 from stagedoor.shells.kubernetes.derive.compare import find_differences, read_spec_hash
 from stagedoor.shells.kubernetes.derive.shell import Derived, with_replicas
 from stagedoor.shells.kubernetes.names import (
+    CONFIG_HASH,
     IMAGE_NAME,
     KEYS_UNTIL,
-    PREFIX,
     REGISTER,
     SPEC,
     make_shell_name,
 )
 from stagedoor.shells.kubernetes.ports import Cluster
 from stagedoor.wire.rfc3339 import show_time
-
-POLICY = PREFIX + "policy"
-"""An annotation of a shell's pod: the hash of its ConfigMap. Writing it makes the kubelet update the
-pod's files at once, which it otherwise does once a minute."""
 
 APPROVAL_S = (0.02, 0.04, 0.08, 0.16, 0.32, *[0.5] * 14)
 """Seconds to wait after the cluster's admission policy has refused a start, because a gateway has to approve
@@ -94,7 +90,7 @@ class ShellWriter:
     holder: str
     now: Callable[[], float] = time.time
 
-    async def make(self, app: Object, target: Target, derived: Derived) -> list[Object]:
+    async def create_shell(self, app: Object, target: Target, derived: Derived) -> list[Object]:
         """Create a shell with a new host key and one replica.
 
         Return its Deployment and ConfigMap as the API has them now. Raises StepError.
@@ -196,9 +192,9 @@ class ShellWriter:
         await self._update_files(pods, hash_config(written))
         return written
 
-    async def _update_files(self, pods: Sequence[Object], policy: str) -> None:
-        """Make the kubelet update the files in `pods` at once; `policy` is the ConfigMap's digest."""
-        mark = {"metadata": {"annotations": {POLICY: policy}}}
+    async def _update_files(self, pods: Sequence[Object], config_hash: str) -> None:
+        """Make the kubelet update the files in `pods` at once; `config_hash` is the ConfigMap's."""
+        mark = {"metadata": {"annotations": {CONFIG_HASH: config_hash}}}
         for pod in pods:
             meta = pod["metadata"]
             try:
