@@ -46,11 +46,11 @@ _POLICIES = "validatingadmissionpolicies,validatingadmissionpolicybindings"
 
 @dataclass(frozen=True)
 class Installation(ClientFiles):
-    """A release on the test cluster, in the namespace `own`; its apps are in the namespace `place`."""
+    """A release on the test cluster in the namespace `own`, with its apps in `apps_namespace`."""
 
     checkout: Checkout
     own: str
-    place: str
+    apps_namespace: str
 
     @property
     def desk(self) -> Desk:
@@ -86,7 +86,7 @@ class Installation(ClientFiles):
 
     def in_apps(self, *arguments: str) -> str:
         """Run kubectl in the apps' namespace and return its stdout. Raises StagedoorError."""
-        return self.checkout.kubectl("--namespace", self.place, *arguments)
+        return self.checkout.kubectl("--namespace", self.apps_namespace, *arguments)
 
 
 @contextmanager
@@ -111,13 +111,13 @@ def installed(*others: DemoUser) -> Iterator[Installation]:
             checkout.run("script/cluster", "up", within_s=BUILD_S, loud=True)
         image, kit = gateway_image(checkout), kit_image(checkout)
         word = secrets.token_hex(2)
-        own, place = f"stagedoor-demo-{word}", f"apps-{word}"
+        own, apps_namespace = f"stagedoor-demo-{word}", f"apps-{word}"
         if not is_ours:  # otherwise the cluster is removed as a whole
-            stack.callback(_uninterrupted, lambda: _remove(checkout, own, place))
-        _deploy_apps(checkout, own, place)
+            stack.callback(_uninterrupted, lambda: _remove(checkout, own, apps_namespace))
+        _deploy_apps(checkout, own, apps_namespace)
         say(f"helm install {RELEASE} deploy/chart --namespace {own}")
-        _install(checkout, own, _values(checkout, place, image, kit))
-        yield _add_people(checkout, folder, own, place, (DEVELOPER, *others))
+        _install(checkout, own, _values(checkout, apps_namespace, image, kit))
+        yield _add_people(checkout, folder, own, apps_namespace, (DEVELOPER, *others))
 
 
 def _uninterrupted(remove: Callable[[], None]) -> None:
@@ -132,7 +132,7 @@ def _take_down(checkout: Checkout) -> None:
     checkout.run("script/cluster", "down", within_s=REMOVE_S)
 
 
-def _remove(checkout: Checkout, own: str, place: str) -> None:
+def _remove(checkout: Checkout, own: str, apps_namespace: str) -> None:
     """Remove the release and both namespaces; continue after errors. Raises StagedoorError at the end."""
     # Without the chart's hook, which stops shells and waits for sessions: their namespace is deleted here.
     uninstall = (
@@ -150,13 +150,13 @@ def _remove(checkout: Checkout, own: str, place: str) -> None:
         lambda: checkout.run("script/cluster", *uninstall),
         lambda: _remove_anchor(checkout, own),
         lambda: checkout.kubectl(
-            "delete", "namespace", "--wait=false", "--ignore-not-found", own, place
+            "delete", "namespace", "--wait=false", "--ignore-not-found", own, apps_namespace
         ),
         # Do not wait for sessions: a shell would use its whole grace period.
         lambda: checkout.kubectl("--namespace", own, *delete),
-        lambda: checkout.kubectl("--namespace", place, *delete),
+        lambda: checkout.kubectl("--namespace", apps_namespace, *delete),
         lambda: checkout.kubectl(
-            *wait, f"namespace/{own}", f"namespace/{place}", within_s=REMOVE_S + 10
+            *wait, f"namespace/{own}", f"namespace/{apps_namespace}", within_s=REMOVE_S + 10
         ),
     ]
     problems = []
@@ -167,8 +167,8 @@ def _remove(checkout: Checkout, own: str, place: str) -> None:
             problems.append(str(error))
     if problems:
         raise StagedoorError(
-            f"the namespaces {own} and {place} may still be there (script/cluster kubectl delete "
-            f"namespace {own} {place}): {problems[0]}"
+            f"the namespaces {own} and {apps_namespace} may still be there (script/cluster kubectl delete "
+            f"namespace {own} {apps_namespace}): {problems[0]}"
         )
 
 
@@ -186,17 +186,17 @@ def _remove_anchor(checkout: Checkout, own: str) -> None:
         say(f"the policy {ours}, which refuses nothing, stays: the API server needs one")
 
 
-def _deploy_apps(checkout: Checkout, own: str, place: str) -> None:
-    say(f"deploying {' and '.join(APPS)} into the namespace {place}")
+def _deploy_apps(checkout: Checkout, own: str, apps_namespace: str) -> None:
+    say(f"deploying {' and '.join(APPS)} into the namespace {apps_namespace}")
     image = checkout.run("script/cluster", "image", apps.IMAGE, within_s=BUILD_S).split()[-1]
-    objects = [apps.namespace(own), apps.namespace(place)]
+    objects = [apps.namespace(own), apps.namespace(apps_namespace)]
     for name in APPS:
-        objects += apps.app(place, name, image)
+        objects += apps.app(apps_namespace, name, image)
     text = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
     checkout.kubectl("apply", "--server-side", "-f", "-", text=text)
 
 
-def _values(checkout: Checkout, place: str, image: str, kit: str) -> dict[str, Any]:
+def _values(checkout: Checkout, apps_namespace: str, image: str, kit: str) -> dict[str, Any]:
     """Return the chart's values for a trial: one pod as gateway and controller, with a temporary store."""
     (repository, _, tag), (kit_repository, _, kit_tag) = (
         name.rpartition(":") for name in (image, kit)
@@ -204,7 +204,7 @@ def _values(checkout: Checkout, place: str, image: str, kit: str) -> dict[str, A
     return {
         "image": {"repository": repository, "tag": tag},
         "kit": {"repository": kit_repository, "tag": kit_tag},
-        "apps": {"namespaces": [{"name": place}]},
+        "apps": {"namespaces": [{"name": apps_namespace}]},
         "store": {"sqlite": {"enabled": True, "persistence": {"enabled": False}}},
         "gateway": {
             "replicas": 1,
@@ -252,7 +252,7 @@ def _in_gateway(own: str) -> tuple[str, ...]:
 
 
 def _add_people(
-    checkout: Checkout, folder: Path, own: str, place: str, people: tuple[DemoUser, ...]
+    checkout: Checkout, folder: Path, own: str, apps_namespace: str, people: tuple[DemoUser, ...]
 ) -> Installation:
     """Add a user, password, token and grants for each person, and the developer's key; write ssh's files."""
     say("letting the developer in: a user, a key, a token, grants")
@@ -297,5 +297,5 @@ def _add_people(
         near=False,
         checkout=checkout,
         own=own,
-        place=place,
+        apps_namespace=apps_namespace,
     )

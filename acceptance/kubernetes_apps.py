@@ -22,9 +22,9 @@ def namespace(name: str) -> dict[str, Any]:
     }
 
 
-def app(place: str, name: str, image: str) -> list[dict[str, Any]]:
+def app(namespace: str, name: str, image: str) -> list[dict[str, Any]]:
     """Return Secret, Deployment, Service and Ingress of an app that offers a shell."""
-    where = {"namespace": place, "name": name, "labels": {"app": name}}
+    where = {"namespace": namespace, "name": name, "labels": {"app": name}}
     pods = {"app": name}
     container = {
         "name": "web",

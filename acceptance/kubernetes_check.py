@@ -53,7 +53,7 @@ def check(report: Callable[[Result], None]) -> list[Result]:
 
 def rows_of(installation: Installation, web: str) -> list[Row]:
     """Return the rows that can run in any order, in the order of the table. `web` is the WebShell's URL."""
-    app = f"{APPS[0]}.{installation.place}.svc.cluster.local"
+    app = f"{APPS[0]}.{installation.apps_namespace}.svc.cluster.local"
     return [
         *entry_rows(installation),
         Row("the shell has the app's environment", lambda _: _environment(installation)),

@@ -44,7 +44,7 @@ def what_to_try(installation: Installation) -> str:
     )
     script = shlex.quote(str(installation.checkout.root / "script/cluster"))
     desk = " ".join(shlex.quote(word) for word in installation.desk.stagedoor)
-    place, own = installation.place, installation.own
+    apps, own = installation.apps_namespace, installation.own
     return f"""
 {mark_bold("Stagedoor")} is open at {mark_bold(installation.gateway)}, with the apps {" and ".join(APPS)}.
 In another terminal, try:
@@ -64,8 +64,8 @@ A run, a task beside the app, whose end and log outlive the connection:
 
 What the cluster sees of it: the apps, their shells, and the gateway:
 
-  {script} kubectl -n {place} get deployments,pods,services,ingresses
-  {script} kubectl -n {place} get leases,jobs
+  {script} kubectl -n {apps} get deployments,pods,services,ingresses
+  {script} kubectl -n {apps} get leases,jobs
   {script} kubectl -n {own} get all
 
 The administrator's desk:

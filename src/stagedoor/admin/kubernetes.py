@@ -150,7 +150,7 @@ def build_runner(
     instance: str,
     on_problem: OnProblem,
 ) -> KubernetesRunner:
-    """Return the place of runs in the cluster, in the running event loop. The caller runs it.
+    """Return the runner of the cluster, in the running event loop. The caller runs it.
 
     Raises SettingsError.
     """
@@ -176,42 +176,43 @@ def _derive_context(settings: Settings) -> DeriveContext | None:
 
 def read_kit(settings: Settings) -> Kit | None:
     """Return the kit for shells, or None if the settings name none. Raises SettingsError."""
-    wanted = settings.controller
-    if wanted.kit_image is None:
+    controller = settings.controller
+    if controller.kit_image is None:
         return None
     try:
-        amounts = wanted.kit_resources and read_resources(json.dumps(wanted.kit_resources))
+        amounts = controller.kit_resources and read_resources(json.dumps(controller.kit_resources))
     except WrongValueError as error:
         raise SettingsError(f"controller.kit_resources: {error}") from None
     try:
         sizes = {
-            name: read_resources(json.dumps(amounts)) for name, amounts in wanted.run_sizes.items()
+            name: read_resources(json.dumps(amounts))
+            for name, amounts in controller.run_sizes.items()
         }
     except WrongValueError as error:
         raise SettingsError(f"controller.run_sizes: {error}") from None
     return Kit(
-        wanted.kit_image,
-        KitSource(wanted.kit_way),
+        controller.kit_image,
+        KitSource(controller.kit_way),
         amounts or None,
-        wanted.pod_labels,
-        wanted.pod_annotations,
-        wanted.priority_class,
-        wanted.kit_uid or None,
-        wanted.app_labels,
+        controller.pod_labels,
+        controller.pod_annotations,
+        controller.priority_class,
+        controller.kit_uid or None,
+        controller.app_labels,
         run_sizes=sizes,
-        installation=wanted.installation,
+        installation=controller.installation,
     )
 
 
 def read_defaults(settings: Settings) -> AppSettings:
     """Return the settings of an app without annotations."""
-    wanted = settings.controller
+    controller = settings.controller
     return AppSettings(
-        idle_stop_s=wanted.idle_stop_s,
-        idle_delete_s=wanted.idle_delete_s,
-        tmux_grace_s=wanted.tmux_grace_s,
-        grace_s=wanted.grace_s,
-        permitted=frozenset(wanted.privileges),
+        idle_stop_s=controller.idle_stop_s,
+        idle_delete_s=controller.idle_delete_s,
+        tmux_grace_s=controller.tmux_grace_s,
+        grace_s=controller.grace_s,
+        permitted=frozenset(controller.privileges),
     )
 
 

@@ -38,18 +38,18 @@ class NamespaceRegistry:
 
     def follow(self) -> list[str | None]:
         """Manage the namespaces that are served now. Return the keys of the views that have changed."""
-        wanted, changed = self._directory.by_environment, list[str | None]()
-        names = frozenset(wanted.values())
+        served, changed = self._directory.by_environment, list[str | None]()
+        names = frozenset(served.values())
         for key, view in list(self.by_environment.items()):
-            is_wanted = wanted.get(key) == view.namespace
-            if is_wanted and not view.may_offer:
+            is_served = served.get(key) == view.namespace
+            if is_served and not view.may_offer:
                 view.may_offer = True
                 changed.append(key)
-            elif not is_wanted and (view.may_offer or view.namespace in names or key in wanted):
+            elif not is_served and (view.may_offer or view.namespace in names or key in served):
                 self._remove(view)
                 if view.namespace not in names and view.list_with_shell():
-                    changed.append(self._leave(view, key if key not in wanted else None))
-        for key, name in wanted.items():
+                    changed.append(self._leave(view, key if key not in served else None))
+        for key, name in served.items():
             if key not in self.by_environment:
                 self._put(key, NamespaceMirrors(self._mirrors, name))
                 changed.append(key)

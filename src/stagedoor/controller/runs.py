@@ -111,9 +111,9 @@ class RunReconciler:
         self._find_order = find_order
         self._on_problem = on_problem
         self._now = now
-        places = list(directory.by_environment.values()) if directory.is_fixed else None
-        self._leases = Mirror(cluster, Kind.LEASE, places, RUN_OF)
-        self._jobs = Mirror(cluster, Kind.JOB, places, RUN_OF, _trim_job)
+        namespaces = list(directory.by_environment.values()) if directory.is_fixed else None
+        self._leases = Mirror(cluster, Kind.LEASE, namespaces, RUN_OF)
+        self._jobs = Mirror(cluster, Kind.JOB, namespaces, RUN_OF, _trim_job)
         for mirror in (self._leases, self._jobs):
             mirror.listen(self._on_change)
         self._due: set[ObjectKey] = set()
@@ -177,7 +177,7 @@ class RunReconciler:
 
     def _find_environment(self, namespace: str) -> str | None:
         environments = self._directory.by_environment.items()
-        return next((name for name, place in environments if place == namespace), f"({namespace})")
+        return next((name for name, other in environments if other == namespace), f"({namespace})")
 
     async def _do(self, key: ObjectKey, *, begins: bool) -> None:
         """Take the next step for a run. Unless it `begins`, a run that has not started never will."""

@@ -209,17 +209,17 @@ class KubeCluster:
         `resource` is `plural[.group][/subresource]`, as for `kubectl auth can-i`.
         """
         about = {"user": user, "groups": list(groups)}
-        wanted = (namespace, verb, resource, "")
-        return await self._review(self._client, "SubjectAccessReview", about, wanted)
+        right = (namespace, verb, resource, "")
+        return await self._review(self._client, "SubjectAccessReview", about, right)
 
     async def may_i(self, namespace: str, verb: str, resource: str, name: str = "") -> bool:
         """Return whether this program's account has a right (SelfSubjectAccessReview). Raises ClusterError.
 
         Asking this needs no right. `name` is the object's; "" stands for any.
         """
-        wanted = (namespace, verb, resource, name)
+        right = (namespace, verb, resource, name)
         return await self._review(
-            self._client.with_patience(), "SelfSubjectAccessReview", {}, wanted
+            self._client.with_patience(), "SelfSubjectAccessReview", {}, right
         )
 
     async def _review(
@@ -227,9 +227,9 @@ class KubeCluster:
         client: ApiClient,
         kind: str,
         about: Mapping[str, object],
-        wanted: tuple[str, str, str, str],
+        right: tuple[str, str, str, str],
     ) -> bool:
-        namespace, verb, resource, name = wanted
+        namespace, verb, resource, name = right
         plural, _, subresource = resource.partition("/")
         plural, _, group = plural.partition(".")
         attributes = {

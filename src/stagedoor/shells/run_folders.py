@@ -53,18 +53,20 @@ class RunFolders:
             with suppress(FileNotFoundError):
                 run = self.find(run_id)
                 self._ended_sizes[run_id] = run.folder.stat().st_mtime, run.measure_files()
-        going_on = {run_id: self._place(run_id).measure_files() for run_id in ids.difference(ended)}
+        going_on = {
+            run_id: self._get_folder(run_id).measure_files() for run_id in ids.difference(ended)
+        }
         excess = sum(going_on.values()) + sum(size for _, size in self._ended_sizes.values()) - most
         for run_id, (ended_at, size) in sorted(self._ended_sizes.items(), key=lambda item: item[1]):
             if excess <= 0:
                 return
-            run = self._place(run_id)
+            run = self._get_folder(run_id)
             run.remove_segments(run.list_segments())
             self._ended_sizes[run_id] = ended_at, 0
             excess -= size
         while going_on and excess > 0:
             run_id = max(going_on, key=lambda run_id: going_on[run_id])
-            run, size = self._place(run_id), going_on.pop(run_id)
+            run, size = self._get_folder(run_id), going_on.pop(run_id)
             if starts := run.list_segments()[:-1]:
                 run.remove_segments(starts[:1])
                 going_on[run_id] = run.measure_files()
@@ -76,12 +78,12 @@ class RunFolders:
 
     def find(self, run_id: str) -> RunFolder:
         """Return the folder of a run. Raises FileNotFoundError if it is not here."""
-        folder = self._place(run_id)
+        folder = self._get_folder(run_id)
         if not folder.folder.is_dir():
             raise FileNotFoundError(errno.ENOENT, "no such run on this gateway", run_id)
         return folder
 
-    def _place(self, run_id: str) -> RunFolder:
+    def _get_folder(self, run_id: str) -> RunFolder:
         """Return the folder of a run, which may be missing."""
         assert run_id.isalnum(), "ids are made here, or found in the store"
         return RunFolder(self._folder / run_id)

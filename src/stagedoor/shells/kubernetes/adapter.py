@@ -114,13 +114,13 @@ class KubernetesShells:
     def _follow_namespaces(self) -> None:
         """Serve the namespaces that are selected now, and stop serving the others."""
         self._targets = None
-        wanted = self.directory.by_environment
-        left = self._environments.follow(wanted)
+        namespaces = self.directory.by_environment
+        left = self._environments.follow(namespaces)
         for target, limit in self._starting.items():
             if target.environment in left:
                 limit.reschedule(self._loop.time())
         if not self.directory.is_fixed:
-            self.access.follow(tuple(wanted.values()))
+            self.access.follow(tuple(namespaces.values()))
 
     async def wait_until_synced(self, within_s: float) -> bool:
         """Wait up to `within_s` seconds until each namespace is listed or the API has refused that.
@@ -326,9 +326,9 @@ class KubernetesShells:
             if not self.directory.is_fixed:
                 fix = self.directory.explain_absence(target.environment)
             return refuse_unknown_app(target, fix)
-        place = f"{target.app} in {target.environment}" if target.environment else target.app
+        app = f"{target.app} in {target.environment}" if target.environment else target.app
         return Denial(
             Reason.NO_APP,
-            f"there is no app {place} here (a Deployment or StatefulSet {target.app} in the namespace "
+            f"there is no app {app} here (a Deployment or StatefulSet {target.app} in the namespace "
             f"{cache.namespace} offers a shell once it is labelled {OPT_IN}=true)",
         )

@@ -65,13 +65,13 @@ class LocalRunner(RunFolders):
         return await asyncio.to_thread(self._start, run_id, order)
 
     def _start(self, run_id: str, order: RunOrder) -> str | None:
-        place = self._place(run_id)
+        run_folder = self._get_folder(run_id)
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            place.folder.mkdir(mode=0o700)  # this fails if the same run is started again
+            run_folder.folder.mkdir(mode=0o700)  # this fails if the same run is started again
             done = subprocess.run(
                 _HOLDER,
-                input=json.dumps(asdict(self._task(run_id, order, place))),
+                input=json.dumps(asdict(self._task(run_id, order, run_folder))),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 text=True,
@@ -91,13 +91,13 @@ class LocalRunner(RunFolders):
             return None
         return answer.removeprefix("stagedoor: ") or "the process that holds it ended at once"
 
-    def _task(self, run_id: str, order: RunOrder, place: RunFolder) -> TaskOrder:
+    def _task(self, run_id: str, order: RunOrder, run_folder: RunFolder) -> TaskOrder:
         settings, account = self._shells[order.target], LocalAccount.of_process()
         shell = settings.login_shell or account.shell
         variables = describe_account(account, shell) | describe_app(settings, shell)
         home = account.home if Path(account.home).is_dir() else "/"
         return TaskOrder(
-            str(place.folder),
+            str(run_folder.folder),
             shell,
             [shell.rpartition("/")[2], "-c", order.command],
             drop_nul(variables | {RUN: run_id}),
@@ -108,14 +108,14 @@ class LocalRunner(RunFolders):
 
     def observe(self, run_id: str) -> RunState | RunEnd:
         """Return how a run has ended, or `STARTING` or `RUNNING`."""
-        place = self.find(run_id)
-        is_alive = place.is_alive()
-        status = read_status(place)
+        run_folder = self.find(run_id)
+        is_alive = run_folder.is_alive()
+        status = read_status(run_folder)
         if status is not None and is_final(status):
             return self._make_end(status)  # its holder keeps the lock for a moment longer
         if is_alive:
             return RunState.RUNNING
-        if status is None and self._now() < place.folder.stat().st_mtime + START_WITHIN_S:
+        if status is None and self._now() < run_folder.folder.stat().st_mtime + START_WITHIN_S:
             return RunState.STARTING
         end_jobs(RUN, run_id)
         return RunEnd(
@@ -137,9 +137,9 @@ class LocalRunner(RunFolders):
 
     def end_input(self, run_id: str, size: int | None) -> bool:
         """Report the end of the input; see `Runner`."""
-        place = self.find(run_id)
+        run_folder = self.find(run_id)
         kind = InputKind.BROKEN if size is None else InputKind.END
-        return bool(_write_input(place, [InputFrame(kind, size or 0)]))
+        return bool(_write_input(run_folder, [InputFrame(kind, size or 0)]))
 
     def keep_input(self, run_id: str) -> None:
         """Report that the client is still there."""
@@ -147,15 +147,15 @@ class LocalRunner(RunFolders):
 
     def cancel(self, run_id: str) -> None:
         """Ask the holder to end the task."""
-        place = self.find(run_id)
-        status = read_status(place)
+        run_folder = self.find(run_id)
+        status = read_status(run_folder)
         if status is None:
             return
         with suppress(ProcessLookupError):
             pidfd = os.pidfd_open(status.pid)
             try:
                 # Only now is the descriptor certain to be the holder's, which holds the lock.
-                if place.is_alive():
+                if run_folder.is_alive():
                     signal.pidfd_send_signal(pidfd, signal.SIGTERM)
             finally:
                 os.close(pidfd)
@@ -168,14 +168,14 @@ class LocalRunner(RunFolders):
                 self.cancel(run_id)
         for run_id in self.list_ids():
             with suppress(OSError):
-                while self._place(run_id).is_alive() and time.monotonic() < deadline:
+                while self._get_folder(run_id).is_alive() and time.monotonic() < deadline:
                     time.sleep(0.02)
                 end_jobs(RUN, run_id)
 
 
-def _write_input(place: RunFolder, frames: Sequence[InputFrame]) -> int:
+def _write_input(run_folder: RunFolder, frames: Sequence[InputFrame]) -> int:
     """Write frames while there is room, each whole. Return how many. Raises OSError if no holder reads."""
-    fifo = os.open(place.input, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    fifo = os.open(run_folder.input, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         for number, frame in enumerate(frames):
             try:

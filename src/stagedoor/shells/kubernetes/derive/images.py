@@ -79,7 +79,7 @@ def find_running_digests(app: Object, pods: Iterable[Object]) -> Mapping[str, st
     if not (selector.get("matchLabels") or selector.get("matchExpressions")):
         return {}  # it selects no pod, but a list request without a selector returns all
     template = app.get("spec", {}).get("template", {}).get("spec", {})
-    wanted = {
+    template_images = {
         container["name"]: container.get("image", "")
         for part in ("initContainers", "containers")
         for container in template.get(part) or ()
@@ -96,7 +96,7 @@ def find_running_digests(app: Object, pods: Iterable[Object]) -> Mapping[str, st
         for part in ("initContainerStatuses", "containerStatuses"):
             for status in pod.get("status", {}).get(part) or ():
                 name = status.get("name", "")
-                image = wanted.get(name)
+                image = template_images.get(name)
                 if name in digests or image is None or images.get(name) != image:
                     continue
                 digest = add_digest(image, status.get("imageID") or "")

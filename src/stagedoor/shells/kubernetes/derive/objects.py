@@ -149,7 +149,7 @@ def build_keys(admissions: Iterable[Admission], until: float) -> dict[str, dict[
 
 def format_motd(target: Target, settings: AppSettings, image: str, notice: str = "") -> str:
     """Return the text that is shown at the start of a terminal."""
-    place = f"{target.app} in {target.environment}" if target.environment else target.app
+    name = f"{target.app} in {target.environment}" if target.environment else target.app
     if settings.warm:
         until = "It is kept running."
     else:
@@ -159,7 +159,7 @@ def format_motd(target: Target, settings: AppSettings, image: str, notice: str =
         )
     moved_on = f"{notice}.\n" if notice else ""
     return (
-        f"This is a shell of {place}, beside its serving pods.\n"
+        f"This is a shell of {name}, beside its serving pods.\n"
         f"Image: {clean_text(image)}\n"
         f"{moved_on}"
         f"{until} What is not on a volume is gone then.\n"

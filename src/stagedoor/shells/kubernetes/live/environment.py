@@ -66,17 +66,17 @@ class Environments:
         self._left: list[tuple[str | None, Environment]] = []
         self._registers: dict[Environment, asyncio.Task[None]] = {}
 
-    def follow(self, wanted: Mapping[str | None, str]) -> Collection[str | None]:
+    def follow(self, namespaces: Mapping[str | None, str]) -> Collection[str | None]:
         """Serve these namespaces from now on. Return the environments that are no longer served."""
         left = []
         for name, environment in list(self.served.items()):
-            if wanted.get(name) != environment.cache.namespace:
+            if namespaces.get(name) != environment.cache.namespace:
                 del self.served[name]
                 left.append(name)
                 self._left.append((name, environment))
                 if (task := self._registers.pop(environment, None)) is not None:
                     task.cancel()
-        for name, namespace in wanted.items():
+        for name, namespace in namespaces.items():
             if name not in self.served:
                 environment = self.served[name] = self._make(namespace)
                 if environment.register is not None:

@@ -37,8 +37,8 @@ from stagedoor.shells.kubernetes.live.register import (
     fetch_app,
     identify_shell,
 )
-from stagedoor.shells.kubernetes.live.runs.folder import ClusterRunFolders, RunNamespace
-from stagedoor.shells.kubernetes.live.runs.mirrors import RunMirrors
+from stagedoor.shells.kubernetes.live.runs.folder import ClusterRunFolders, RunApp
+from stagedoor.shells.kubernetes.live.runs.log_copies import RunLogCopies
 from stagedoor.shells.kubernetes.names import (
     REGISTER,
     RUN_CANCELLED,
@@ -92,11 +92,11 @@ class KubernetesRunner(ClusterRunFolders):
         self._sizes = frozenset(sizes)
         self._loop = asyncio.get_running_loop()
         names = list(directory.by_environment.values()) if directory.is_fixed else None
-        self._copies = RunMirrors(cluster, names, self, self._find_place, now)
+        self._log_copies = RunLogCopies(cluster, names, self, self._find_run_app, now)
 
     async def run(self) -> None:
         """Copy the logs of all runs until cancelled."""
-        await self._copies.run()
+        await self._log_copies.run()
 
     def has(self, target: Target) -> bool:
         """Return whether the app is in one of the namespaces."""
@@ -109,7 +109,7 @@ class KubernetesRunner(ClusterRunFolders):
     def find_limit(self, target: Target) -> str | None:
         """Return the limit of the app's namespace if that has PER_NAMESPACE runs, else None."""
         namespace = self._directory.by_environment.get(target.environment)
-        pods = {} if namespace is None else self._copies.list_pods(namespace)
+        pods = {} if namespace is None else self._log_copies.list_pods(namespace)
         if sum(read_end(pod) is None for pod in pods.values()) < PER_NAMESPACE:
             return None
         return (
@@ -127,13 +127,13 @@ class KubernetesRunner(ClusterRunFolders):
         if namespace is None:
             return "its namespace is no longer served"
         try:
-            place = RunNamespace(namespace, order.target.app)
-            await asyncio.to_thread(self.make, run_id, place)
+            app = RunApp(namespace, order.target.app)
+            await asyncio.to_thread(self.make, run_id, app)
             async with asyncio.timeout(START_WAIT_S):
                 why = await self._request_job(namespace, run_id, order, whole_input)
                 why = why or await self._wait_for_pod(namespace, run_id)
         except TimeoutError:
-            if self._copies.find_pod(namespace, run_id) is not None:
+            if self._log_copies.find_pod(namespace, run_id) is not None:
                 return None  # it waits for a node or an image
             why = "no controller has started its Job; an administrator finds the reason in its log"
         except ClusterError as error:
@@ -158,7 +158,7 @@ class KubernetesRunner(ClusterRunFolders):
 
     def cancel(self, run_id: str) -> None:
         """Ask the controller to delete the Job, and so its pod."""
-        namespace = self.read_place(run_id).namespace
+        namespace = self.read_run_app(run_id).namespace
         future = asyncio.run_coroutine_threadsafe(self._cancel(namespace, run_id), self._loop)
         try:
             future.result(CALL_S)
@@ -217,8 +217,8 @@ class KubernetesRunner(ClusterRunFolders):
             patch = {"data": {f"{RUN_ENTRY}{run_id}": entry}}
             await self._cluster.merge(Kind.CONFIG_MAP, namespace, REGISTER, patch)
 
-    async def _find_place(self, run_id: str) -> RunNamespace | None:
-        """Return where a run is by the store, None if it has no such run.
+    async def _find_run_app(self, run_id: str) -> RunApp | None:
+        """Return the app of a run according to the store, or None if it has no such run.
 
         Raises OSError if the store does not answer, or the namespace is not known, at least not yet.
         """
@@ -231,19 +231,19 @@ class KubernetesRunner(ClusterRunFolders):
         namespace = self._directory.by_environment.get(target.environment)
         if namespace is None:
             raise OSError(errno.EAGAIN, "its namespace is not known")
-        return RunNamespace(namespace, target.app)
+        return RunApp(namespace, target.app)
 
     async def _wait_for_pod(self, namespace: str, run_id: str) -> str | None:
         """Wait until the task runs. Return why it does not start, else None."""
         while True:
-            pod = self._copies.find_pod(namespace, run_id)
+            pod = self._log_copies.find_pod(namespace, run_id)
             if pod is not None:
                 if has_started(pod) or read_end(pod) is not None:
                     return None
                 cause = find_cause(pod, self._now())
                 if cause is not None:
                     return f"{cause.step}: {cause.message}"
-            await self._copies.wait(LOOK_S)
+            await self._log_copies.wait(LOOK_S)
 
     async def _cancel(self, namespace: str, run_id: str) -> None:
         patch = {"metadata": {"annotations": {RUN_CANCELLED: show_time(self._now())}}}

@@ -16,8 +16,8 @@ from stagedoor.shells.kubernetes.live.namespace_directory import (
     NamespaceDirectory,
     NamespaceSelector,
 )
-from stagedoor.shells.kubernetes.live.runs.folder import ClusterRunFolders, RunNamespace
-from stagedoor.shells.kubernetes.live.runs.mirrors import CHECK_S, RunMirror, RunMirrors
+from stagedoor.shells.kubernetes.live.runs.folder import ClusterRunFolders, RunApp
+from stagedoor.shells.kubernetes.live.runs.log_copies import CHECK_S, RunLogCopies, RunLogCopy
 from stagedoor.shells.kubernetes.live.runs.runner import KubernetesRunner
 from stagedoor.shells.kubernetes.names import make_run_labels
 from tests.kube.memory import MemoryCluster
@@ -70,9 +70,9 @@ class House:
         async def was_cancelled() -> bool:
             return cancelled
 
-        await RunMirror(
+        await RunLogCopy(
             log,  # type: ignore[arg-type]  # only its log is asked for
-            self.folders.make(RUN, RunNamespace("apps", "app01")),
+            self.folders.make(RUN, RunApp("apps", "app01")),
             "apps",
             lambda: looks.pop(0) if len(looks) > 1 else looks[0],
             wait,
@@ -175,35 +175,35 @@ async def test_who_ended_a_run(
 
 
 async def test_one_worker_copies_a_run(house: House) -> None:
-    folder = house.folders.make(RUN, RunNamespace("apps", "app01"))
+    folder = house.folders.make(RUN, RunApp("apps", "app01"))
     folder.show_life()
     await house.copy(Log(), None)
     assert house.folders.observe(RUN) is RunState.STARTING
 
 
-async def find_place(run_id: str) -> RunNamespace | None:
-    """Return where the store has the run RUN, the only one."""
-    return RunNamespace("apps", "app01") if run_id == RUN else None
+async def find_run_app(run_id: str) -> RunApp | None:
+    """Return the app of the run RUN, the only one in the store."""
+    return RunApp("apps", "app01") if run_id == RUN else None
 
 
 class CountedFolders(ClusterRunFolders):
-    """Folders that count how often the place of a run is read."""
+    """Folders that count how often the app of a run is read."""
 
     reads = 0
 
-    def read_place(self, run_id: str) -> RunNamespace:
+    def read_run_app(self, run_id: str) -> RunApp:
         self.reads += 1
-        return super().read_place(run_id)
+        return super().read_run_app(run_id)
 
 
 @in_virtual_time
 async def test_the_folder_of_an_ended_run_is_not_read_again(tmp_path: Path) -> None:
     """Runs are kept for days, and a look follows each change of a pod."""
     folders = CountedFolders(tmp_path, lambda: time.time() + 2 * START_WITHIN_S)
-    place = folders.make(RUN, RunNamespace("apps", "app01"))
-    place.write_status(RunStatus("exited", 1, 0, 1.0))
-    mirrors = RunMirrors(cast("Any", MemoryCluster()), None, folders, find_place, time.time)
-    following = asyncio.create_task(mirrors.run())
+    folder = folders.make(RUN, RunApp("apps", "app01"))
+    folder.write_status(RunStatus("exited", 1, 0, 1.0))
+    copies = RunLogCopies(cast("Any", MemoryCluster()), None, folders, find_run_app, time.time)
+    following = asyncio.create_task(copies.run())
     await asyncio.sleep(5 * CHECK_S)
     following.cancel()
     assert folders.reads == 3, "before the pods were listed, and twice after it"
@@ -264,8 +264,8 @@ async def test_a_pod_in_another_namespace_is_not_that_of_a_run(tmp_path: Path) -
     """A tenant who may create pods can give one the id of another tenant's run, and any end."""
     cluster, folders = CopiedPods(), ClusterRunFolders(tmp_path, time.time)
     cluster.put_pod("evil", RUN, 0)
-    mirrors = RunMirrors(cast("Any", cluster), None, folders, find_place, time.time)
-    following = asyncio.create_task(mirrors.run())
+    copies = RunLogCopies(cast("Any", cluster), None, folders, find_run_app, time.time)
+    following = asyncio.create_task(copies.run())
     await asyncio.sleep(CHECK_S)
     cluster.put_pod("apps", RUN, None)
     cluster.put_pod("elsewhere", "ba9876543210", None)  # of another installation
@@ -273,7 +273,7 @@ async def test_a_pod_in_another_namespace_is_not_that_of_a_run(tmp_path: Path) -
     assert cluster.copied == {f"apps/run-{RUN}-x"}
     assert folders.list_ids() == {RUN}
     assert folders.observe(RUN) is RunState.RUNNING
-    followed = mirrors.find_pod("apps", RUN)
+    followed = copies.find_pod("apps", RUN)
     assert followed is not None
     assert followed["metadata"]["namespace"] == "apps"
     cluster.put_pod("apps", RUN, 7)

@@ -24,7 +24,7 @@ from stagedoor.shells.kubernetes.derive.run import (
 )
 from stagedoor.shells.kubernetes.live.kept_fields import trim_pod
 from stagedoor.shells.kubernetes.live.mirror import Mirror, ObjectKey
-from stagedoor.shells.kubernetes.live.runs.folder import ClusterRunFolders, RunNamespace
+from stagedoor.shells.kubernetes.live.runs.folder import ClusterRunFolders, RunApp
 from stagedoor.shells.kubernetes.names import CONTAINER, RUN_OF, make_run_name
 from stagedoor.shells.kubernetes.ports import RunCluster
 from stagedoor.shells.run_folders import is_final, read_status
@@ -43,8 +43,8 @@ _GONE = PodEnd(RunState.LOST, LOST_CODE, "its pod was deleted")
 
 
 @dataclass(frozen=True)
-class RunMirror:
-    """The copy of one run's log. `find_pod` returns the run's pod as it is now, None once it is gone.
+class RunLogCopy:
+    """The copy of one run's log. `find_pod` returns the run's pod as it is now, or None once it is deleted.
 
     `wait` returns at the next change of a pod, or after that many seconds. `was_cancelled` returns whether a
     user has cancelled the run.
@@ -153,18 +153,18 @@ class RunMirror:
         )
 
 
-FindPlace = Callable[[str], Awaitable[RunNamespace | None]]
-"""Returns the namespace and app of a run from the store, or None if the store has no such run. Raises OSError
-if the caller should try again later."""
+FindRunApp = Callable[[str], Awaitable[RunApp | None]]
+"""Returns the app of a run from the store, or None if the store has no such run. Raises OSError if the caller
+should try again later."""
 _RunKey = tuple[str, str]
 """A namespace, and the id of a run whose pod is there. A user of the cluster may give a pod any id."""
 
 
-class RunMirrors:
-    """The copies in `folders`, of the runs in `namespaces`, or in all. Belongs to one event loop.
+class RunLogCopies:
+    """The copies in `folders` of the logs of the runs in `namespaces`, or in all namespaces if that is None.
 
-    A pod counts as that of a run if the store has the run in the pod's namespace (`find_place`). Others are
-    another installation's, or forged.
+    It belongs to one event loop. A pod counts as that of a run if the store has the run in the pod's
+    namespace (`find_run_app`). Other pods are another installation's, or forged.
     """
 
     def __init__(
@@ -172,12 +172,12 @@ class RunMirrors:
         cluster: RunCluster,
         namespaces: Collection[str] | None,
         folders: ClusterRunFolders,
-        find_place: FindPlace,
+        find_run_app: FindRunApp,
         now: Callable[[], float],
     ) -> None:
         self._cluster = cluster
         self._folders = folders
-        self._find_place = find_place
+        self._find_run_app = find_run_app
         self._now = now
         self._pods = Mirror(cluster, Kind.POD, namespaces, RUN_OF, trim_pod)
         self._pods.listen(self._on_change)
@@ -222,12 +222,12 @@ class RunMirrors:
         changed.set()
 
     def _follow_all(self, tasks: asyncio.TaskGroup) -> None:
-        """Start a copy of each run that has a pod, or has lost it although its end is not known here."""
+        """Start a copy of each run that has a pod, or has lost it although its end is not recorded here."""
         for key, name in list(self._names.items()):
             pod = self._pods.get(key[0], name)
             if pod is not None:
-                app = str(pod["metadata"]["labels"].get(RUN_OF))
-                self._follow(tasks, key, RunNamespace(key[0], app))
+                labels = pod["metadata"]["labels"]
+                self._follow(tasks, key, RunApp(key[0], str(labels.get(RUN_OF))))
             elif key not in self._copies:
                 del self._names[key]
         ids = self._folders.list_ids()
@@ -237,44 +237,44 @@ class RunMirrors:
         followed = (self._names.keys() - self._strange) | self._ended
         for run_id in ids.difference(run_id for _, run_id in followed):
             with suppress(OSError):
-                place = self._folders.read_place(run_id)
+                app = self._folders.read_run_app(run_id)
                 is_old = self._folders.measure_age(run_id) > START_WITHIN_S
-                if is_old and self._pods.is_synced(place.namespace):
-                    self._follow(tasks, (place.namespace, run_id), place)
+                if is_old and self._pods.is_synced(app.namespace):
+                    self._follow(tasks, (app.namespace, run_id), app)
 
-    def _follow(self, tasks: asyncio.TaskGroup, key: _RunKey, place: RunNamespace) -> None:
+    def _follow(self, tasks: asyncio.TaskGroup, key: _RunKey, app: RunApp) -> None:
         if key in self._copies or key in self._ended or key in self._strange:
             return
-        task = tasks.create_task(self._copy(key, place))
+        task = tasks.create_task(self._copy(key, app))
         self._copies[key] = task
         task.add_done_callback(lambda _: self._copies.pop(key, None))
 
-    async def _copy(self, key: _RunKey, place: RunNamespace) -> None:
+    async def _copy(self, key: _RunKey, app: RunApp) -> None:
         run_id = key[1]
 
         async def was_cancelled() -> bool:
             with suppress(ClusterError):
                 name = make_run_name(run_id)
-                lease = await self._cluster.get(Kind.LEASE, place.namespace, name)
+                lease = await self._cluster.get(Kind.LEASE, app.namespace, name)
                 return find_cancel_time(lease) is not None
             return False
 
         with suppress(OSError):  # a full disk, a store out of reach; the next search tries again
             try:
-                known: RunNamespace | None = self._folders.read_place(run_id)
+                recorded: RunApp | None = self._folders.read_run_app(run_id)
             except FileNotFoundError:
-                known = await self._find_place(run_id)
-            if known != place:
+                recorded = await self._find_run_app(run_id)
+            if recorded != app:
                 self._strange.add(key)
                 return
-            folder = self._folders.make(run_id, place)
+            folder = self._folders.make(run_id, app)
             if is_final(read_status(folder)):
                 self._ended.add(key)
                 return
-            copy = RunMirror(
+            copy = RunLogCopy(
                 self._cluster,
                 folder,
-                place.namespace,
+                app.namespace,
                 lambda: self.find_pod(*key),
                 self.wait,
                 was_cancelled,
