@@ -31,7 +31,11 @@ from stagedoor.shells.kubernetes.derive.kit import Kit
 from stagedoor.shells.kubernetes.derive.policies import find_egress_problem
 from stagedoor.shells.kubernetes.derive.shell import list_pod_labels
 from stagedoor.shells.kubernetes.live.mirror import list_everywhere
-from stagedoor.shells.kubernetes.live.opt_in import SUITABLE, UNSUITABLE, find_opt_in_problem
+from stagedoor.shells.kubernetes.live.opt_in import (
+    SUITABLE_KINDS,
+    UNSUITABLE_KINDS,
+    find_opt_in_problem,
+)
 from stagedoor.shells.kubernetes.live.outdated import describe_outdated
 from stagedoor.shells.kubernetes.live.register import derive_now
 from stagedoor.shells.kubernetes.names import CONTAINER, OPT_IN, SHELL_OF, make_shell_name
@@ -103,7 +107,7 @@ class Apps:
         rows = []
         served = self._shells.directory.by_environment
         environments = {namespace: name for name, namespace in served.items()}
-        for kind in (*SUITABLE, *UNSUITABLE):
+        for kind in (*SUITABLE_KINDS, *UNSUITABLE_KINDS):
             opted_in: Iterable[Object] = ()
             with suppress(ClusterError):  # no right to list them
                 opted_in = await list_everywhere(
@@ -118,7 +122,7 @@ class Apps:
 
     async def describe(self, target: Target, inside: Sequence[str] = ()) -> ClusterApp:
         """Return an app with the state of its shell. `inside` has the user of each open session in it."""
-        start = self._shells.start_state(target)
+        start = self._shells.diagnose_start(target)
         behind = self._shells.read_outdated(target)
         detail = ""
         if behind:

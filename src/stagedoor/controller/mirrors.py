@@ -78,7 +78,7 @@ class NamespaceMirrors(NamespaceState):
 
     def has_objects(self, app: str) -> bool:
         """Return whether the app has a shell, or has objects of one left."""
-        return any(self._labelled(kind, app) for kind in self._mirrors.shell_objects)
+        return any(self._list_labelled(kind, app) for kind in self._mirrors.shell_objects)
 
     def list_annotated(self) -> set[str]:
         """Return the names of the apps with annotations for their shells: one may be warm, or wrong."""
@@ -105,7 +105,7 @@ class NamespaceMirrors(NamespaceState):
 
     def list_shell_pods(self, app: str) -> Sequence[Object]:
         """Return the pods of the app's shell."""
-        return self._labelled(Kind.POD, app)
+        return self._list_labelled(Kind.POD, app)
 
     def put(self, written: Object) -> None:
         """Put an object of a shell that the API returned for a write into its mirror."""

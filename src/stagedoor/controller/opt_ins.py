@@ -15,7 +15,7 @@ from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.derive.policies import find_egress_problem
 from stagedoor.shells.kubernetes.live import events
 from stagedoor.shells.kubernetes.live.mirror import list_everywhere
-from stagedoor.shells.kubernetes.live.opt_in import UNSUITABLE, find_opt_in_problem
+from stagedoor.shells.kubernetes.live.opt_in import UNSUITABLE_KINDS, find_opt_in_problem
 from stagedoor.shells.kubernetes.names import OPT_IN
 from stagedoor.shells.kubernetes.ports import Cluster
 
@@ -69,7 +69,7 @@ class OptIns:
     async def _impossible(self) -> list[Problem]:
         """Return the objects that offer a shell but cannot have one."""
         items = [item for view in self._namespaces.values() for item in view.list_misnamed()]
-        for kind in UNSUITABLE:
+        for kind in UNSUITABLE_KINDS:
             items += await self._list(kind, f"{OPT_IN}=true")
         return [
             (item, "ShellImpossible", problem)

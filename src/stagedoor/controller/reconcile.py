@@ -80,20 +80,22 @@ class Reconciler:
         mirrors = self.namespaces[target.environment]  # even if it loses its label meanwhile
         self._requests[target] = objects.count_requests(mirrors.find_lease(target.app))
         began = self.reader.clock()
-        seen = await self._read(target, mirrors)
-        await self._report_problems(seen)
-        decision = decide(seen.state, self.now())
+        snapshot = await self._read(target, mirrors)
+        await self._report_problems(snapshot)
+        decision = decide(snapshot.state, self.now())
         if isinstance(decision, StartShell | AskLog | Replace | ScaleToZero | Delete):
             # Mirrors may lag behind, so the basis of the decision is read from the API.
-            log = await self._read_log(seen) if isinstance(decision, AskLog) else None
+            log = await self._read_log(snapshot) if isinstance(decision, AskLog) else None
             if not isinstance(decision, AskLog):
-                await self._read_shell(seen)
+                await self._read_shell(snapshot)
             if not isinstance(decision, StartShell):
-                await self._read_lease(seen)
+                await self._read_lease(snapshot)
             is_start = isinstance(decision, StartShell | Replace)
-            seen = await self._read(target, mirrors, since=began if is_start else NEVER, log=log)
-            decision = decide(seen.state, self.now())
-        return ReconcileResult(type(decision).__name__, await self._do(decision, seen))
+            snapshot = await self._read(
+                target, mirrors, since=began if is_start else NEVER, log=log
+            )
+            decision = decide(snapshot.state, self.now())
+        return ReconcileResult(type(decision).__name__, await self._do(decision, snapshot))
 
     async def _read(
         self,
@@ -125,94 +127,102 @@ class Reconciler:
             message = f"{cause.step}: {cause.message}"
             await self.cluster.report(app, reason="ShellFailed", message=message, warning=True)
 
-    async def _do(self, decision: lifecycle.Decision, seen: AppSnapshot) -> float | None:
+    async def _do(self, decision: lifecycle.Decision, snapshot: AppSnapshot) -> float | None:
         """Execute a decision. Return when to reconcile again: at once after a change, or None for never."""
-        name, now = seen.target.app, self.now()
+        name, now = snapshot.target.app, self.now()
         match decision:
             case Keep(recheck_at):
-                times = (recheck_at, await self._keep_config(seen))
+                times = (recheck_at, await self._keep_config(snapshot))
                 return min((at for at in times if at is not None), default=None)
             case Mark(stale, idle_since):
-                await self._mark(seen, stale, idle_since)
+                await self._mark(snapshot, stale, idle_since)
             case StartShell() | Replace():
-                await self._make(decision, seen)
+                await self._make(decision, snapshot)
             case ScaleToZero():
-                await self._patch(seen, objects.make_stop_patch(now))
-                by_request = seen.state.stop_requested
+                await self._patch(snapshot, objects.make_stop_patch(now))
+                by_request = snapshot.state.stop_requested
                 why = "an administrator stopped it" if by_request else "it was idle"
-                await self._report(seen, "ShellStopped", f"the shell was stopped: {why}")
+                await self._report(snapshot, "ShellStopped", f"the shell was stopped: {why}")
             case OnePod():
-                await self._patch(seen, {"spec": {"replicas": 1}})
+                await self._patch(snapshot, {"spec": {"replicas": 1}})
                 await self._report(
-                    seen, "ShellCorrected", "the Deployment asked for more than one pod"
+                    snapshot, "ShellCorrected", "the Deployment asked for more than one pod"
                 )
             case Delete():
-                namespace, lease = seen.mirrors.namespace, seen.mirrors.find_lease(name)
+                namespace, lease = snapshot.mirrors.namespace, snapshot.mirrors.find_lease(name)
                 await self.writer.remove(namespace, name, lease)
                 return None
             case Refuse(problems, recheck_at):
                 cause = Cause("reading the annotations", "; ".join(problems))
-                await self._write_failure(seen.target, seen.mirrors, cause)
+                await self._write_failure(snapshot.target, snapshot.mirrors, cause)
                 return recheck_at
             case AskLog():
                 return now + RETRY_PAUSE_S
         return now
 
-    async def _make(self, decision: StartShell | Replace, seen: AppSnapshot) -> None:
-        assert seen.app is not None, "a shell is started of an app"
-        assert isinstance(seen.derived, Derived), "a shell is started of what could be derived"
-        mirrors, name = seen.mirrors, seen.target.app
+    async def _make(self, decision: StartShell | Replace, snapshot: AppSnapshot) -> None:
+        assert snapshot.app is not None, "a shell is started of an app"
+        assert isinstance(snapshot.derived, Derived), "a shell is started of what could be derived"
+        mirrors, name = snapshot.mirrors, snapshot.target.app
         if mirrors.find_lease(name) is None:
-            mirrors.put(await self.writer.create_lease(seen.app, self.now()))
-        shell = seen.state.shell
+            mirrors.put(await self.writer.create_lease(snapshot.app, self.now()))
+        shell = snapshot.state.shell
         if shell is not None and (shell.stale, shell.idle_since) != (None, None):
-            await self._mark(seen, None, None)
-        for written in await self.writer.create_shell(seen.app, seen.target, seen.derived):
+            await self._mark(snapshot, None, None)
+        for written in await self.writer.create_shell(
+            snapshot.app, snapshot.target, snapshot.derived
+        ):
             mirrors.put(written)
-        await self._write_failure(seen.target, mirrors, None)
+        await self._write_failure(snapshot.target, mirrors, None)
         if shell is not None and shell.modified and isinstance(decision, Replace):
             changed = "the shell's Deployment was changed, by hand or by a cluster upgrade"
-            await self._report(seen, "ShellReplaced", f"{changed}; a new shell was made")
+            await self._report(snapshot, "ShellReplaced", f"{changed}; a new shell was made")
         elif isinstance(decision, Replace):
-            await self._report(seen, "ShellReplaced", "the app has changed; its shell was replaced")
+            await self._report(
+                snapshot, "ShellReplaced", "the app has changed; its shell was replaced"
+            )
         else:
-            await self._report(seen, "ShellStarted", "the shell was requested")
+            await self._report(snapshot, "ShellStarted", "the shell was requested")
 
-    async def _keep_config(self, seen: AppSnapshot) -> float | None:
+    async def _keep_config(self, snapshot: AppSnapshot) -> float | None:
         """Bring a running shell's keys up to date with the policy, and clear an old failure in its lease.
 
         Return when its keys have to be renewed (epoch seconds), None if the shell does not run. Raises
         StepError.
         """
-        mirrors, name, writer = seen.mirrors, seen.target.app, self.writer
+        mirrors, name, writer = snapshot.mirrors, snapshot.target.app, self.writer
         shell = mirrors.find_shell(name)
         if shell is None or not shell["spec"].get("replicas", 1):
             return None
         written, pods = mirrors.find_config(name), mirrors.list_shell_pods(name)
         until = writer.decide_keys_end(None if written is None else written["until"])
-        if isinstance(seen.derived, Derived):
-            assert seen.app is not None, "what is derived is derived of an app"
+        if isinstance(snapshot.derived, Derived):
+            assert snapshot.app is not None, "what is derived is derived of an app"
             # The running image, which in an outdated shell is not that of a new shell.
             marks = read_outdated(shell)
             config = writer.build_config(
-                seen.app,
-                seen.target,
-                seen.derived.settings,
+                snapshot.app,
+                snapshot.target,
+                snapshot.derived.settings,
                 objects.read_image(shell),
                 until,
                 make_notice(name, marks) if marks else "",
             )
             if written is None or written["digest"] != hash_config(config):
                 mirrors.put(await writer.refresh(config, pods))
-            await self._write_failure(seen.target, mirrors, None)
+            await self._write_failure(snapshot.target, mirrors, None)
         elif written is not None:
             # The app's annotations have errors, or it offers no shell. Revoked rights must still be removed.
-            keys = writer.build_keys(seen.target, offered=seen.derived is not None, until=until)
+            keys = writer.build_keys(
+                snapshot.target, offered=snapshot.derived is not None, until=until
+            )
             if written["keys"] != hash_data(keys):
                 mirrors.put(await writer.refresh_keys(mirrors.namespace, name, keys, pods))
         annotation = (shell["metadata"].get("annotations") or {}).get(KEYS_UNTIL)
         if annotation != show_time(until):
-            await self._patch(seen, {"metadata": {"annotations": {KEYS_UNTIL: show_time(until)}}})
+            await self._patch(
+                snapshot, {"metadata": {"annotations": {KEYS_UNTIL: show_time(until)}}}
+            )
         return until - RENEW_AT * KEYS_LEASE_S
 
     async def _write_failure(
@@ -239,24 +249,24 @@ class Reconciler:
             return  # the next attempt writes it again; the lease may be deleted
         mirrors.put(written)
 
-    async def _report_problems(self, seen: AppSnapshot) -> None:
+    async def _report_problems(self, snapshot: AppSnapshot) -> None:
         """Report errors in the app's annotations to its author by Events, once for each text."""
-        problems = seen.derived.problems if isinstance(seen.derived, WrongSettings) else ()
-        if self._problems.get(seen.target, ()) == problems:
+        problems = snapshot.derived.problems if isinstance(snapshot.derived, WrongSettings) else ()
+        if self._problems.get(snapshot.target, ()) == problems:
             return
         if not problems:
-            self._problems.pop(seen.target, None)
+            self._problems.pop(snapshot.target, None)
             return
-        self._problems[seen.target] = problems
-        assert seen.app is not None, "annotations are those of an app"
+        self._problems[snapshot.target] = problems
+        assert snapshot.app is not None, "annotations are those of an app"
         for problem in problems:
             await self.cluster.report(
-                seen.app, reason="WrongAnnotation", message=problem, warning=True
+                snapshot.app, reason="WrongAnnotation", message=problem, warning=True
             )
 
-    async def _read_shell(self, seen: AppSnapshot) -> None:
+    async def _read_shell(self, snapshot: AppSnapshot) -> None:
         """Read the shell's Deployment and pods from the API into the mirrors. Raises ClusterError."""
-        mirrors, name = seen.mirrors, seen.target.app
+        mirrors, name = snapshot.mirrors, snapshot.target.app
         shell = await self.cluster.get(Kind.DEPLOYMENT, mirrors.namespace, make_shell_name(name))
         if shell is None:
             return
@@ -264,9 +274,9 @@ class Reconciler:
         for pod in await self.cluster.list(Kind.POD, mirrors.namespace, f"{SHELL_OF}={name}"):
             mirrors.put(pod)
 
-    async def _read_lease(self, seen: AppSnapshot) -> None:
+    async def _read_lease(self, snapshot: AppSnapshot) -> None:
         """Read the lease from the API, and put it into the mirrors if it was renewed. Raises ClusterError."""
-        mirrors, name = seen.mirrors, seen.target.app
+        mirrors, name = snapshot.mirrors, snapshot.target.app
         mirrored = mirrors.find_lease(name)
         if mirrored is None:
             return
@@ -274,19 +284,19 @@ class Reconciler:
         if lease is not None and objects.read_renewal(lease) != objects.read_renewal(mirrored):
             mirrors.put(lease)
 
-    async def _read_log(self, seen: AppSnapshot) -> str:
+    async def _read_log(self, snapshot: AppSnapshot) -> str:
         """Return the end of the shell's log, empty if it cannot be read.
 
         Of several running pods, such as during a replacement, it is the log of the one in use. Raises
         ClusterError if a later attempt may succeed.
         """
         logs = []
-        for pod in seen.mirrors.list_shell_pods(seen.target.app):
+        for pod in snapshot.mirrors.list_shell_pods(snapshot.target.app):
             if not lifecycle.is_running((pod,)):
                 continue
             try:
                 log = await self.cluster.read_logs(
-                    seen.mirrors.namespace,
+                    snapshot.mirrors.namespace,
                     str(pod["metadata"]["name"]),
                     CONTAINER,
                     lines=lifecycle.LOG_LINES,
@@ -298,22 +308,26 @@ class Reconciler:
             logs.append(log)
         return lifecycle.choose_log(logs)
 
-    async def _mark(self, seen: AppSnapshot, stale: str | None, idle_since: float | None) -> None:
+    async def _mark(
+        self, snapshot: AppSnapshot, stale: str | None, idle_since: float | None
+    ) -> None:
         """Write the marks of the shell, and report by one Event that it has become outdated."""
-        shell = seen.mirrors.find_shell(seen.target.app)
+        shell = snapshot.mirrors.find_shell(snapshot.target.app)
         assert shell is not None, "what is marked is there"
-        image_name = seen.derived.image_name if isinstance(seen.derived, Derived) else ""
+        image_name = snapshot.derived.image_name if isinstance(snapshot.derived, Derived) else ""
         before = read_outdated(shell)
         marks = choose_marks(shell, stale, image_name, self.now())
-        await self._patch(seen, objects.make_marks_patch(stale, idle_since, marks))
-        now = read_outdated(seen.mirrors.find_shell(seen.target.app))
+        await self._patch(snapshot, objects.make_marks_patch(stale, idle_since, marks))
+        now = read_outdated(snapshot.mirrors.find_shell(snapshot.target.app))
         if now is not None and now != before:
-            await self._report(seen, "ShellOutdated", describe_outdated(seen.target.app, now))
+            await self._report(
+                snapshot, "ShellOutdated", describe_outdated(snapshot.target.app, now)
+            )
 
-    async def _patch(self, seen: AppSnapshot, patch: Object) -> None:
-        mirrors, name = seen.mirrors, seen.target.app
+    async def _patch(self, snapshot: AppSnapshot, patch: Object) -> None:
+        mirrors, name = snapshot.mirrors, snapshot.target.app
         mirrors.put(await self.writer.update_shell(mirrors.namespace, name, patch))
 
-    async def _report(self, seen: AppSnapshot, reason: str, message: str) -> None:
-        if seen.app is not None:
-            await self.cluster.report(seen.app, reason=reason, message=message)
+    async def _report(self, snapshot: AppSnapshot, reason: str, message: str) -> None:
+        if snapshot.app is not None:
+            await self.cluster.report(snapshot.app, reason=reason, message=message)

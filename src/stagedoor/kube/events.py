@@ -43,7 +43,7 @@ class _Series:
 
 
 class Reporter:
-    """Reports events as well as it can: an event that cannot be written is lost."""
+    """A reporter of events. An event that cannot be written is lost."""
 
     def __init__(
         self,

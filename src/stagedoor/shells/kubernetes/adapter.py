@@ -202,7 +202,7 @@ class KubernetesShells:
         return self._no_app(target)
 
     async def enter(self, target: Target, progress: Progress, user: str = "") -> Shell | Denial:
-        """Return the shell once its sshd answers, with no need of a grant (`stagedoor app start`).
+        """Return the shell once its sshd answers. This needs no grant (`stagedoor app start`).
 
         No bound applies, but a shell that this starts counts as the `user`'s.
         """
@@ -236,13 +236,13 @@ class KubernetesShells:
             return ShellState.ABSENT
         if await self.resolve(target) is not None:
             return ShellState.READY
-        state = self.start_state(target)
+        state = self.diagnose_start(target)
         if isinstance(state, Cause):
             return ShellState.FAILED
         return ShellState.STARTING if state is not None else ShellState.ABSENT
 
     def read_outdated(self, target: Target) -> Outdated | None:
-        """Return in what way a running shell is outdated; None if it is up to date or not running."""
+        """Return how a running shell is outdated, or None if it is up to date or not running."""
         cache = self._cache(target)
         return read_outdated(cache.find_shell(target.app)) if cache is not None else None
 
@@ -251,8 +251,8 @@ class KubernetesShells:
         state = self.read_outdated(target)
         return make_notice(target.app, state) if state else None
 
-    def start_state(self, target: Target) -> ProgressStep | Cause | None:
-        """Return the step of a start or why it has failed, according to the mirrors; None without a start."""
+    def diagnose_start(self, target: Target) -> ProgressStep | Cause | None:
+        """Return the step of a start, or why it has failed, by the mirrors. Return None without a start."""
         cache = self._cache(target)
         if cache is None:
             return None

@@ -41,7 +41,7 @@ def derive_environment(
     present: frozenset[str],
     notes: list[Note],
 ) -> dict[str, Any]:
-    """Return a mapping with the fields `env` and `envFrom`; adds to `notes`.
+    """Return a mapping with the fields `env` and `envFrom`, and add to `notes`.
 
     `container` is the app's, `template_metadata` the metadata of its pod template; `present` are the app's
     other containers in the shell's pod. A variable that `env_add` overrides keeps its place, since `$(NAME)`
@@ -201,7 +201,7 @@ def derive_container(
     present: frozenset[str],
     notes: list[Note],
 ) -> dict[str, Any]:
-    """Return sshd's container without its mounts; adds to `notes`.
+    """Return sshd's container without its mounts, and add to `notes`.
 
     `present` are the app's other containers in the shell's pod; the other arguments are as in `derive`.
     """

@@ -93,7 +93,7 @@ class Kit:
 
 
 class KitParts(NamedTuple):
-    """Parts to add to a pod: its first containers, volumes, and mounts of the shell's container."""
+    """The parts to add to a pod: its first containers, volumes, and mounts of the shell's container."""
 
     init_containers: list[dict[str, Any]]
     containers: list[dict[str, Any]]

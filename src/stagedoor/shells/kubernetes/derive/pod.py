@@ -72,7 +72,7 @@ _POD_LEFT_OUT: Mapping[str, str] = {
 def derive_pod(
     app: Object, pod: Object, settings: AppSettings, same_node: bool, notes: list[Note]
 ) -> dict[str, Any]:
-    """Return the pod's fields other than containers and volumes; adds to `notes`.
+    """Return the pod's fields other than containers and volumes, and add to `notes`.
 
     `same_node` binds the pod to the node on which the app's pod has its disk.
     """

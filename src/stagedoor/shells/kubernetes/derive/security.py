@@ -114,7 +114,7 @@ def _is_default(capability: str) -> bool:
 
 
 def drop_privileges(subject: str, context: Mapping[str, Any], notes: list[Note]) -> dict[str, Any]:
-    """Return a securityContext without anything that would open the node to a container; adds to `notes`."""
+    """Return a securityContext without anything that opens the node to a container, and add to `notes`."""
     kept = dict(context)
     if kept.pop("privileged", False):
         notes.append(

@@ -45,7 +45,7 @@ PROGRESS_DEADLINE_S = 120
 
 @dataclass(frozen=True, slots=True)
 class Derived:
-    """A shell as it should be according to its app's `settings`.
+    """The desired shell of an app, by its `settings`.
 
     `deployment` has no `replicas` (see `with_replicas`). Its annotation `names.TEMPLATE` is `template`, the
     hash of the pod's template: a running shell with another hash is outdated. `container` is the name of the
@@ -113,7 +113,7 @@ def _derive_spec(
     claims: Mapping[str, Sequence[str]],
     notes: list[Note],
 ) -> dict[str, Any]:
-    """Return the spec of the shell's pod, derived from `container` and `others`; adds to `notes`."""
+    """Return the spec of the shell's pod, derived from `container` and `others`, and add to `notes`."""
     metadata, pod = app["spec"]["template"].get("metadata") or {}, app["spec"]["template"]["spec"]
     given = pod.get("volumes") or ()
     present = frozenset(item["name"] for item in (*others.init_containers, *others.sidecars))

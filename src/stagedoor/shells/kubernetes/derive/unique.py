@@ -18,7 +18,7 @@ third_party/forked/golang/expansion)."""
 
 
 def keep_last(entries: Iterable[Object], notes: list[Note]) -> list[dict[str, Any]]:
-    """Return the last entry of each name in `env`, which the kubelet would use; adds to `notes`.
+    """Return the last entry of each name in `env`, which the kubelet would use, and add to `notes`.
 
     A reference to an earlier entry of the same name, as in `PATH=$(PATH):/opt/bin`, is replaced by its value.
     """
@@ -94,7 +94,7 @@ def _expand(
 
 
 def join_aliases(aliases: Iterable[Object], notes: list[Note]) -> list[dict[str, Any]]:
-    """Join `hostAliases` with the same address, and return one alias for each; adds to `notes`."""
+    """Join `hostAliases` with the same address, and return one alias for each, and add to `notes`."""
     names: dict[str, list[str]] = {}
     for alias in aliases:
         address = alias["ip"]

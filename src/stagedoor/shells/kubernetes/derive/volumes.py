@@ -88,7 +88,7 @@ def derive_volumes(
     claims: Mapping[str, Sequence[str]],
     notes: list[Note],
 ) -> Volumes:
-    """Return the volumes that a shell's pod has; adds to `notes`.
+    """Return the volumes that a shell's pod has, and add to `notes`.
 
     `volumes` are those of the app's pod template, `used` the names of those that are mounted.
     `container` is the app's container, which is called CONTAINER in the shell; `present` are the app's other
@@ -133,7 +133,7 @@ def derive_volumes(
 def derive_mounts(
     container: Object, omitted: frozenset[str], template_volumes: frozenset[str], notes: list[Note]
 ) -> dict[str, Any]:
-    """Return a shell's `volumeMounts` and `volumeDevices` for the app's `container`; adds to `notes`.
+    """Return a shell's `volumeMounts` and `volumeDevices` for the app's `container`, and add to `notes`.
 
     `omitted` is as in `Volumes`. `template_volumes` are the names of the pod template's volumes: the other
     mounts of a StatefulSet are of its volumeClaimTemplates.

@@ -22,7 +22,7 @@ async def may_write(cluster: Cluster, namespace: str) -> bool:
 
 
 class WriteAccess:
-    """Finds the namespaces where this account may not write: deleted ones and those without its RoleBinding.
+    """A finder of namespaces where this account may not write: deleted ones and ones without its RoleBinding.
 
     Watches of the whole cluster show neither, so the API is asked about one namespace after another.
     `on_change` is called with each namespace that is lost or regained.

@@ -63,7 +63,7 @@ class Environments:
         self.served: dict[str | None, Environment] = {}
         self._make = make
         self._tasks = tasks
-        self._left: list[tuple[str | None, Environment]] = []
+        self._former: list[tuple[str | None, Environment]] = []
         self._registers: dict[Environment, asyncio.Task[None]] = {}
 
     def follow(self, namespaces: Mapping[str | None, str]) -> Collection[str | None]:
@@ -73,7 +73,7 @@ class Environments:
             if namespaces.get(name) != environment.cache.namespace:
                 del self.served[name]
                 left.append(name)
-                self._left.append((name, environment))
+                self._former.append((name, environment))
                 if (task := self._registers.pop(environment, None)) is not None:
                     task.cancel()
         for name, namespace in namespaces.items():
@@ -86,12 +86,12 @@ class Environments:
 
     def find(self, target: Target, *, ends: bool) -> Environment | None:
         """Return the environment in which a session of `target` begins, or in which it `ends`, or None."""
-        for name, environment in self._left if ends else ():
+        for name, environment in self._former if ends else ():
             if name == target.environment and environment.leases.has_sessions(target.app):
                 return environment
         return self.served.get(target.environment)
 
     def list_in_use(self) -> list[Environment]:
         """Return the environments in which leases may have to be renewed."""
-        self._left = [left for left in self._left if left[1].leases.has_sessions()]
-        return [*self.served.values(), *(environment for _, environment in self._left)]
+        self._former = [left for left in self._former if left[1].leases.has_sessions()]
+        return [*self.served.values(), *(environment for _, environment in self._former)]

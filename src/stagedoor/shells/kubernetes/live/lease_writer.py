@@ -17,7 +17,7 @@ FRESH_S = 0.75 * RENEW_S
 
 
 class LeaseWriter:
-    """Writes the leases of one namespace, and counts this process's sessions in its shells.
+    """The writer of the leases of one namespace, which counts this process's sessions in its shells.
 
     It writes as `holder`; `now` returns seconds since the epoch. It belongs to one event loop.
     """

@@ -155,7 +155,7 @@ def read_activity(log: str) -> Activity | None:
 
 
 def choose_log(logs: Iterable[str]) -> str:
-    """Return the log of the pods' that keeps the shell for longest, "" if there are none."""
+    """Return the one of the pods' logs that keeps the shell for longest, "" if there are none."""
 
     def rank(log: str) -> int:
         use = read_activity(log)
@@ -181,55 +181,55 @@ def is_running(pods: Iterable[Object]) -> bool:
     return False
 
 
-def decide(seen: LifecycleState, now: float) -> Decision:
+def decide(state: LifecycleState, now: float) -> Decision:
     """Return the next step for one app at `now` (seconds since the epoch).
 
     While the app's settings are wrong, no shell is started, and `WrongSettings.instead` applies to an
     existing one.
     """
-    settings = seen.settings if isinstance(seen.settings, AppSettings) else seen.settings.instead
+    settings = state.settings if isinstance(state.settings, AppSettings) else state.settings.instead
     # A gateway whose clock is ahead must not keep a shell for longer than a renewal may.
-    renewed_at = None if seen.renewed_at is None else min(seen.renewed_at, now)
+    renewed_at = None if state.renewed_at is None else min(state.renewed_at, now)
     is_requested = renewed_at is not None and now - renewed_at < settings.idle_stop_s
-    is_desired = seen.offered and not seen.stop_requested and (is_requested or settings.warm)
+    is_desired = state.offered and not state.stop_requested and (is_requested or settings.warm)
     desired_until = (
         None if settings.warm or renewed_at is None else renewed_at + settings.idle_stop_s
     )
-    if seen.shell is None:
+    if state.shell is None:
         if is_desired:
-            return _make(seen, StartShell(), desired_until)
-        rest = renewed_at is not None or seen.stop_requested or seen.leftovers
+            return _make(state, StartShell(), desired_until)
+        rest = renewed_at is not None or state.stop_requested or state.leftovers
         return Delete() if rest else Keep()
-    if seen.shell.replicas == 0:
+    if state.shell.replicas == 0:
         if is_desired:
-            return _make(seen, StartShell(), desired_until)
-        return _decide_stopped(seen, seen.shell, settings, now)
-    if seen.stop_requested or (not seen.shell.running and not is_desired):
-        return ScaleToZero() if seen.offered else Delete()
-    if seen.shell.replicas > 1:
+            return _make(state, StartShell(), desired_until)
+        return _decide_stopped(state, state.shell, settings, now)
+    if state.stop_requested or (not state.shell.running and not is_desired):
+        return ScaleToZero() if state.offered else Delete()
+    if state.shell.replicas > 1:
         return OnePod()
-    if not seen.shell.running:
+    if not state.shell.running:
         # A shell that does not run has no sessions, and a change of the app may make it start.
-        decision = Replace() if _is_outdated(seen, seen.shell) else Keep(desired_until)
-        return _make(seen, decision, desired_until)
-    return _decide_running(seen, seen.shell, settings, renewed_at, is_desired, desired_until, now)
+        decision = Replace() if _is_outdated(state, state.shell) else Keep(desired_until)
+        return _make(state, decision, desired_until)
+    return _decide_running(state, state.shell, settings, renewed_at, is_desired, desired_until, now)
 
 
-def _make(seen: LifecycleState, decision: Decision, desired_until: float | None) -> Decision:
+def _make(state: LifecycleState, decision: Decision, desired_until: float | None) -> Decision:
     """Return `decision`, or Refuse if the settings are wrong."""
-    if isinstance(seen.settings, WrongSettings):
-        return Refuse(seen.settings.problems, desired_until)
+    if isinstance(state.settings, WrongSettings):
+        return Refuse(state.settings.problems, desired_until)
     return decision
 
 
-def _is_outdated(seen: LifecycleState, shell: ShellStatus) -> bool:
-    return seen.template is not None and (shell.modified or seen.template != shell.template)
+def _is_outdated(state: LifecycleState, shell: ShellStatus) -> bool:
+    return state.template is not None and (shell.modified or state.template != shell.template)
 
 
 def _decide_stopped(
-    seen: LifecycleState, shell: ShellStatus, settings: AppSettings, now: float
+    state: LifecycleState, shell: ShellStatus, settings: AppSettings, now: float
 ) -> Decision:
-    if not seen.offered:
+    if not state.offered:
         return Delete()
     if shell.idle_since is None:
         return Mark(shell.stale, now)
@@ -238,7 +238,7 @@ def _decide_stopped(
 
 
 def _decide_running(
-    seen: LifecycleState,
+    state: LifecycleState,
     shell: ShellStatus,
     settings: AppSettings,
     renewed_at: float | None,
@@ -247,17 +247,17 @@ def _decide_running(
     now: float,
 ) -> Decision:
     """Decide on a shell that may be in use. It stays until both its lease and its log show that it is not."""
-    is_outdated = _is_outdated(seen, shell)
-    stale = seen.template if is_outdated else None
+    is_outdated = _is_outdated(state, shell)
+    stale = state.template if is_outdated else None
     if is_desired and not is_outdated:
         return _mark(shell, Mark(stale, None), desired_until)
     # The log is read below anyway, so a short idle time may shorten this time too.
     in_use_s = min(IN_USE_S, settings.idle_stop_s)
     if renewed_at is not None and now - renewed_at < in_use_s:
         return _mark(shell, Mark(stale, None), renewed_at + in_use_s)
-    if seen.log is None:
+    if state.log is None:
         return AskLog()
-    use = read_activity(seen.log)
+    use = read_activity(state.log)
     if use is not None and use.sessions:
         return _mark(shell, Mark(stale, None), now + RECHECK_S)
     # The grace of a detached tmux begins when it is first seen without sessions; so does that of an
@@ -271,7 +271,7 @@ def _decide_running(
             return _mark(shell, Mark(stale, since), recheck_at)
     if is_desired:
         return Replace()
-    return ScaleToZero() if seen.offered else Delete()
+    return ScaleToZero() if state.offered else Delete()
 
 
 def _mark(shell: ShellStatus, mark: Mark, recheck_at: float | None) -> Decision:

@@ -136,7 +136,7 @@ class NamespaceState:
     def _object(self, kind: Kind, app: str) -> Object | None:
         return self._mirrors.shell_objects[kind].get(self.namespace, make_shell_name(app))
 
-    def _labelled(self, kind: Kind, app: str) -> Sequence[Object]:
+    def _list_labelled(self, kind: Kind, app: str) -> Sequence[Object]:
         """Return the objects of a kind with the label of the shell."""
         return self._mirrors.shell_objects[kind].list_for_shell(self.namespace, app)
 
@@ -208,11 +208,11 @@ class NamespaceCache(NamespaceState):
 
     def list_replica_sets(self, app: str) -> Sequence[Object]:
         """Return the ReplicaSets with the label of the shell."""
-        return self._labelled(Kind.REPLICA_SET, app)
+        return self._list_labelled(Kind.REPLICA_SET, app)
 
     def list_pods(self, app: str) -> list[Object]:
         """Return the pods of the shell's Deployment, including those that are being deleted."""
-        labelled = self._labelled(Kind.POD, app)
+        labelled = self._list_labelled(Kind.POD, app)
         return list_owned_pods(labelled, self.list_replica_sets(app), self.find_shell(app))
 
     def list_addresses(self, app: str, *, ready: bool) -> Sequence[Address]:

@@ -42,7 +42,7 @@ class DeriveContext:
 
 
 class Register:
-    """Writes the ConfigMap REGISTER in one namespace, which has an entry for each shell that should start.
+    """The writer of the ConfigMap REGISTER in one namespace, with an entry for each shell that should start.
 
     The chart creates the ConfigMap, since RBAC cannot limit the right to create to one name. Several gateways
     write the same ConfigMap. As an entry names one generation of one object, an old entry lets no shell
@@ -69,7 +69,7 @@ class Register:
 
     @contextmanager
     def judge_at_once(self, app: str) -> Iterator[None]:
-        """Within this context, judge the app's shell at once, since a login at this gateway waits for it."""
+        """Judge the app's shell at once within this context, since a login at this gateway waits for it."""
         self._logins[app] += 1
         try:
             yield
@@ -172,7 +172,7 @@ class Register:
 
 
 async def fetch_app(cluster: Cluster, namespace: str, name: str) -> Object | None:
-    """Read the app of that name that offers a shell; None if there is none. Raises ClusterError."""
+    """Read from the API the app of that name that offers a shell, or None. Raises ClusterError."""
     for kind in (Kind.DEPLOYMENT, Kind.STATEFUL_SET):
         app = await cluster.get(kind, namespace, name)
         if app is not None and is_shell_offered(app):
@@ -183,7 +183,7 @@ async def fetch_app(cluster: Cluster, namespace: str, name: str) -> Object | Non
 async def fetch_and_derive(
     cluster: Cluster, namespace: str, name: str, context: DeriveContext
 ) -> tuple[Object, Derived] | str:
-    """Read an app and derive its shell, or return why it cannot have one. Raises ClusterError."""
+    """Read an app from the API and derive its shell, or return why it has none. Raises ClusterError."""
     app = await fetch_app(cluster, namespace, name)
     if app is None:
         return "there is no such app that offers a shell"

@@ -187,7 +187,7 @@ class RunLogCopies:
         """The name of the pod of each run."""
         self._ended: set[_RunKey] = set()
         """The runs whose end is written in their folder."""
-        self._strange: set[_RunKey] = set()
+        self._foreign: set[_RunKey] = set()
         """The pods that are not those of runs: the store does not have such a run in their namespace."""
 
     async def run(self) -> None:
@@ -232,9 +232,9 @@ class RunLogCopies:
                 del self._names[key]
         ids = self._folders.list_ids()
         self._ended = {key for key in self._ended if key[1] in ids or key in self._names}
-        self._strange &= self._names.keys()
+        self._foreign &= self._names.keys()
         # Runs are kept for days, and this is called at each change of a pod: an end is read once.
-        followed = (self._names.keys() - self._strange) | self._ended
+        followed = (self._names.keys() - self._foreign) | self._ended
         for run_id in ids.difference(run_id for _, run_id in followed):
             with suppress(OSError):
                 app = self._folders.read_run_app(run_id)
@@ -243,7 +243,7 @@ class RunLogCopies:
                     self._follow(tasks, (app.namespace, run_id), app)
 
     def _follow(self, tasks: asyncio.TaskGroup, key: _RunKey, app: RunApp) -> None:
-        if key in self._copies or key in self._ended or key in self._strange:
+        if key in self._copies or key in self._ended or key in self._foreign:
             return
         task = tasks.create_task(self._copy(key, app))
         self._copies[key] = task
@@ -265,7 +265,7 @@ class RunLogCopies:
             except FileNotFoundError:
                 recorded = await self._find_run_app(run_id)
             if recorded != app:
-                self._strange.add(key)
+                self._foreign.add(key)
                 return
             folder = self._folders.make(run_id, app)
             if is_final(read_status(folder)):

@@ -183,10 +183,10 @@ class KubernetesRunner(ClusterRunFolders):
             if find_cancel_time(lease) is not None:
                 return "it was cancelled before it had begun"
             await asyncio.sleep(POLL_S)
-            seen = await self._cluster.get(Kind.LEASE, namespace, make_run_name(run_id))
-            if seen is None:
+            current = await self._cluster.get(Kind.LEASE, namespace, make_run_name(run_id))
+            if current is None:
                 return "its lease was deleted"
-            lease = seen
+            lease = current
         job = await self._cluster.get(Kind.JOB, namespace, make_run_name(run_id))
         if job is None:
             return "its Job was deleted"
@@ -201,7 +201,7 @@ class KubernetesRunner(ClusterRunFolders):
     async def _compare(
         self, namespace: str, run_id: str, order: RunOrder, job: Object
     ) -> str | None:
-        """Return how a Job differs from what the app has, or None. Raises ClusterError."""
+        """Return how a Job differs from the one derived from the app, or None. Raises ClusterError."""
         if self._context is None:
             return None
         result = await fetch_and_derive(self._cluster, namespace, order.target.app, self._context)
