@@ -168,6 +168,15 @@ def test_programs_requesters_and_other_users_decide_nothing(desk: Desk, identity
     assert check_decider(policy, person, request, StepUpRules(), NOW) is None
 
 
+@pytest.mark.access(9)
+def test_a_password_that_was_changed_decides_nothing(desk: Desk) -> None:
+    request = desk.make(desk.rule())
+    stolen = Identity("bob", frozenset(), Method.PASSWORD, password_hash="the old one")
+    denial = check_decider(load_policy(desk.database), stolen, request, StepUpRules(), NOW)
+    assert denial is not None
+    assert denial.message == "the password of 'bob' was changed"
+
+
 def test_a_rule_with_step_up_wants_a_proof_that_is_fresh(desk: Desk) -> None:
     request = desk.make(desk.rule(replace(RULE, needs_step_up=True)))
     sign_in = SignIn(bytes(32), NOW + 3600)

@@ -27,7 +27,7 @@ from stagedoor.settings.settings import Settings
 from stagedoor.store.policy import load_policy
 from tests.access.test_requests import APP, NOW, RULE, Desk
 
-SIGN_IN = SignIn(bytes(32), NOW + 86400)
+SIGN_IN = SignIn(bytes(32), NOW + 2 * 86400)
 GLASS = replace(RULE, approvals=0, is_break_glass=True, longest_s=1800)
 
 

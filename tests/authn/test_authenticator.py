@@ -487,3 +487,23 @@ async def test_the_secrets_of_logins_cannot_be_tried_without_end(maker: Authenti
     left = made.check_still_valid(right, identity)
     assert left is not None
     assert left.message == "laptop stolen"
+
+
+async def test_a_connection_ends_with_the_password_or_token_that_opened_it(
+    maker: AuthenticatorMaker,
+) -> None:
+    fresh = mint()
+    record = TokenRecord(fresh.id, "dev", fresh.secret_hash, expires_at=2000.0)
+    maker.policy = Policy(users=maker.policy.users, tokens={fresh.id: record})
+    made = maker.authenticator()
+    by_token = PasswordCredential("dev", fresh.text)
+    identities = [await made.authenticate(shown, HERE) for shown in (RIGHT, by_token)]
+    password, token = [shown for shown in identities if isinstance(shown, Identity)]
+    assert made.check_still_valid(RIGHT, password) is None
+    assert made.check_still_valid(by_token, token) is None
+    maker.now = 2000.0
+    assert isinstance(made.check_still_valid(by_token, token), Denial)
+    maker.policy = Policy(users={"dev": User("dev", password_hash="a new one")})
+    denial = made.check_still_valid(RIGHT, password)
+    assert denial is not None
+    assert denial.message == "the password of 'dev' was changed"

@@ -7,7 +7,6 @@ from typing import TypeVar
 import pytest
 from sqlalchemy import select, update
 
-from stagedoor.authz.decide import check_credential
 from stagedoor.model.denial import Denial
 from stagedoor.model.errors import NotFoundError
 from stagedoor.model.grant import SharedTerminal
@@ -248,7 +247,7 @@ def test_a_sign_out_holds_however_many_later_sign_ins_were_ended_before_it(
         """Return whether a terminal that it opened has to close."""
         sign_in = SignIn(hash_secret(secret), SESSION.expires_at + number)
         identity = Identity(name, frozenset(), Method.CERTIFICATE, sign_in=sign_in)
-        return isinstance(check_credential(policy, identity, NOW), Denial)
+        return isinstance(policy.check_credential(identity, NOW), Denial)
 
     assert [over("dev", number, secret) for number, secret in enumerate(secrets)] == (
         [True] * 8 + [False] * 2

@@ -43,7 +43,6 @@ from stagedoor.api.parsing import (
 )
 from stagedoor.api.problems import RAISED, from_error, make_problem
 from stagedoor.authz.access_request import check_fresh
-from stagedoor.authz.decide import check_credential
 from stagedoor.authz.roles import AdminAccess, deny_role, find_admin_access
 from stagedoor.authz.step_up import StepUpRules
 from stagedoor.model.denial import Denial, Reason
@@ -127,7 +126,7 @@ class ApiService:
         """Return the request by the newest policy. Raises DeniedError, StoreError."""
         policy = await self._load_newest()
         now = self._now()
-        until = check_credential(policy, identity, now)
+        until = policy.check_credential(identity, now)
         access = find_admin_access(policy, identity.name, now)
         denial = until if isinstance(until, Denial) else None
         denial = denial or check_scope(identity, operation)
@@ -265,7 +264,7 @@ class ApiService:
 
         def may_go_on() -> bool:
             policy = self._policy()
-            proof = check_credential(policy, identity, self._now())
+            proof = policy.check_credential(identity, self._now())
             return not isinstance(proof, Denial) and answer.may_go_on(policy)
 
         headers = {

@@ -140,24 +140,11 @@ class Authenticator:
 
     def check_still_valid(self, credential: Credential, identity: Identity) -> Denial | None:
         """Return why a session that `credential` opened must end now, or None if it may continue."""
-        policy = self._last_policy()
-        if identity.name not in policy.users:
-            return policy.deny_gone(Reason.NO_GRANT, identity.name)
-        token = identity.credential_id
-        if identity.method is Method.TOKEN and token not in policy.tokens:
-            return Denial(Reason.NO_GRANT, f"token {token} of {identity.name!r} was removed")
-        if identity.sign_in is not None:
-            over = policy.explain_sign_in_end(identity.name, identity.sign_in, self._now())
-            if over is not None:
-                return Denial(Reason.NO_GRANT, over)
+        until = self._last_policy().check_credential(identity, self._now())
+        if isinstance(until, Denial):
+            return until
         if not isinstance(credential, KeyCredential):
             return None
-        record = policy.keys.get(credential.fingerprint)
-        is_registered = identity.method is Method.PUBLIC_KEY and identity.sign_in is None
-        if is_registered and (record is None or record.user != identity.name):
-            return Denial(
-                Reason.NO_GRANT, f"key {credential.fingerprint} of {identity.name!r} was removed"
-            )
         trust = self._trust()
         # While the revocation list cannot be read, new logins are refused but sessions continue.
         return None if isinstance(trust, Denial) else explain_revocation(credential, trust)

@@ -7,7 +7,6 @@ same person at an identity provider. Programs cannot decide at all.
 from collections.abc import Sequence
 from math import inf
 
-from stagedoor.authz.decide import check_credential
 from stagedoor.authz.step_up import StepUpRules, has_fresh_proof
 from stagedoor.model.access_request import AccessRequest, RequestRule, explain_own, find_rule
 from stagedoor.model.denial import Denial, Reason
@@ -42,7 +41,7 @@ def find_rule_to_ask(
         return None
     if identity.scopes is not None and ApiScope.REQUEST not in identity.scopes:
         return None
-    if isinstance(check_credential(policy, identity, now), Denial):
+    if isinstance(policy.check_credential(identity, now), Denial):
         return None
     rules, subjects = policy.request_rules.values(), policy.find_subjects(identity.name)
     at = max(now, starts_at or now)
@@ -74,6 +73,8 @@ def check_decider(
 
     This does not know the requester's other accounts; `admin.requests.access_requests.decide` compares those.
     """
+    if isinstance(until := policy.check_credential(identity, now), Denial):
+        return until
     if not may_see(policy, identity.name, request):
         return NOT_YOURS
     if request.user == identity.name:

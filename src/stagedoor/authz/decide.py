@@ -6,9 +6,9 @@ from fnmatch import translate
 from math import inf
 
 from stagedoor.model.access_request import RequestState
-from stagedoor.model.denial import POLICY_UNAVAILABLE, Denial, Reason
+from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant, GrantRule
-from stagedoor.model.identity import Identity, Method
+from stagedoor.model.identity import Identity
 from stagedoor.model.permission import Permission, Permissions
 from stagedoor.model.policy import Policy, User
 from stagedoor.model.selector import has_match, is_glob
@@ -34,7 +34,7 @@ def authorise(
     those of all rules that match. With `includes_unbegun` False, an approved access request
     counts only if its time has begun.
     """
-    until = check_credential(policy, identity, now)
+    until = policy.check_credential(identity, now)
     if isinstance(until, Denial):
         return until
     user = policy.users[identity.name]
@@ -75,32 +75,6 @@ def _find_request(rule: GrantRule, rules: tuple[GrantRule, ...]) -> int | None:
         return rule.request
     standing = combine_permissions(tuple(other for other in rules if other.request is None))
     return next((r.request for r in rules if r.request and not r.permissions <= standing), None)
-
-
-def check_credential(policy: Policy, identity: Identity, now: float) -> float | Denial | None:
-    """Return when the credential of `identity` ends (None: never), or why it is no longer valid."""
-    if policy.is_unavailable:
-        return POLICY_UNAVAILABLE
-    user = policy.users.get(identity.name)
-    if user is None:
-        return policy.deny_gone(Reason.NO_GRANT, identity.name)
-    if identity.method is Method.PASSWORD and identity.password_hash != user.password_hash:
-        return Denial(Reason.NO_GRANT, policy.explain_password_end(user))
-    until = _credential_until(policy, identity)
-    if not isinstance(until, Denial) and until is not None and until <= now:
-        return Denial.with_fix(
-            Reason.NO_GRANT,
-            f"token {identity.credential_id} of {user.name!r} has expired",
-            f"an administrator makes a new one with: stagedoor token create {user.name}",
-            "make a new one on your account page, or ask an administrator",
-        )
-    if isinstance(until, Denial) or identity.sign_in is None:
-        return until
-    over = policy.explain_sign_in_end(identity.name, identity.sign_in, now)
-    if over is not None:
-        return Denial(Reason.NO_GRANT, over)
-    ends_at = policy.end_of(identity.sign_in)
-    return ends_at if until is None else min(until, ends_at)
 
 
 def list_matching(
@@ -247,21 +221,6 @@ def is_in_scope(scopes: tuple[str, ...] | None, target: Target) -> bool:
         if not colon or (has_match(app, environment if dot else "*", target)):
             return True
     return False
-
-
-def _credential_until(policy: Policy, identity: Identity) -> float | Denial | None:
-    """Return when the credential that proved the identity ends, or why it has already ended."""
-    shown = identity.credential_id
-    if identity.method is Method.TOKEN:
-        token = policy.tokens.get(shown or "")
-        if token is None or token.user != identity.name:
-            return Denial(Reason.NO_GRANT, f"token {shown} of {identity.name!r} was removed")
-        return token.expires_at
-    if identity.method is Method.PUBLIC_KEY:
-        key = policy.keys.get(shown or "")
-        if key is None or key.user != identity.name:
-            return Denial(Reason.NO_GRANT, f"key {shown} of {identity.name!r} was removed")
-    return None
 
 
 def _named(target: Target) -> str:

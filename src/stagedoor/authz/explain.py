@@ -11,7 +11,6 @@ from enum import StrEnum
 from msgspec import Struct
 
 from stagedoor.authz.decide import (
-    check_credential,
     combine_permissions,
     drop_expired,
     is_in_scope,
@@ -103,7 +102,7 @@ def explain(
     Rules for other apps are left out unless `reader` has a role for those apps.
     """
     stops = []
-    until = check_credential(policy, identity, now)
+    until = policy.check_credential(identity, now)
     if isinstance(until, Denial):
         stops.append(until.message)
     if not is_in_scope(identity.scopes, target):

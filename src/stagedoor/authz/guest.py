@@ -10,7 +10,6 @@ from dataclasses import replace
 
 from stagedoor.authz.decide import (
     authorise,
-    check_credential,
     combine_permissions,
     find_earlier_end,
     find_earliest,
@@ -42,7 +41,7 @@ def authorise_share(
 
     A share that has ended and one that never existed are refused in the same words.
     """
-    until = check_credential(policy, identity, now)
+    until = policy.check_credential(identity, now)
     if isinstance(until, Denial):
         return until
     share = policy.shares.get(share_id)
@@ -95,7 +94,7 @@ def authorise_watching(
     now: float,
 ) -> Grant | Denial:
     """Return a grant if a rule permits `identity` to watch this terminal, which belongs to `host`."""
-    until = check_credential(policy, identity, now)
+    until = policy.check_credential(identity, now)
     if isinstance(until, Denial):
         return until
     user = policy.users[identity.name]

@@ -8,9 +8,9 @@ from types import MappingProxyType
 from msgspec import Struct
 
 from stagedoor.model.access_request import AccessRequest, RequestRule
-from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.denial import POLICY_UNAVAILABLE, Denial, Reason
 from stagedoor.model.grant import GrantRule
-from stagedoor.model.identity import Method, SignIn
+from stagedoor.model.identity import Identity, Method, SignIn
 from stagedoor.model.role import RoleRule
 from stagedoor.model.selector import TargetPattern, has_match, has_name, is_glob, list_subjects
 from stagedoor.model.share import Share
@@ -284,18 +284,56 @@ class Policy:
         """
         return max(sign_in.ends_at, self.sign_in_ends.get(sign_in.id, sign_in.ends_at))
 
-    def explain_void(self, shown: WebPass) -> str | None:
-        """Return why the credential behind a pass is no longer valid, or None while it is."""
+    def check_credential(self, identity: Identity, now: float) -> float | Denial | None:
+        """Return when the credential of `identity` ends (None: never), or why it is no longer valid."""
+        if self.is_unavailable:
+            return POLICY_UNAVAILABLE
+        if identity.name not in self.users:
+            return self.deny_gone(Reason.NO_GRANT, identity.name)
+        if (void := self.explain_void(identity)) is not None:
+            return Denial(Reason.NO_GRANT, void)
+        shown = identity.credential_id or ""
+        until = self.tokens[shown].expires_at if identity.method is Method.TOKEN else None
+        if until is not None and until <= now:
+            return Denial.with_fix(
+                Reason.NO_GRANT,
+                f"token {shown} of {identity.name!r} has expired",
+                f"an administrator makes a new one with: stagedoor token create {identity.name}",
+                "make a new one on your account page, or ask an administrator",
+            )
+        if identity.sign_in is None:
+            return until
+        over = self.explain_sign_in_end(identity.name, identity.sign_in, now)
+        if over is not None:
+            return Denial(Reason.NO_GRANT, over)
+        ends_at = self.end_of(identity.sign_in)
+        return ends_at if until is None else min(until, ends_at)
+
+    def explain_void(self, shown: WebPass | Identity) -> str | None:
+        """Return why the credential behind a pass or an identity was withdrawn, or None while it was not.
+
+        This ignores the time: `check_credential` also knows expired tokens and sign-ins.
+        """
         user = self.users.get(shown.name)
         if user is None:
             return self.explain_absence(shown.name)
+        credential = shown.credential_id or ""
         match shown.method:
-            case Method.PASSWORD if hash_password_mark(user.password_hash) != shown.password_mark:
-                return self.explain_password_end(user)
-            case Method.TOKEN if shown.credential_id not in self.tokens:
-                return f"the token {shown.credential_id} was removed"
-            case Method.PUBLIC_KEY if shown.credential_id not in self.keys:
-                return f"the key {shown.credential_id} was removed"
+            case Method.PASSWORD:
+                is_same = (
+                    shown.password_hash == user.password_hash
+                    if isinstance(shown, Identity)
+                    else shown.password_mark == hash_password_mark(user.password_hash)
+                )
+                return None if is_same else self.explain_password_end(user)
+            case Method.TOKEN:
+                token = self.tokens.get(credential)
+                if token is None or token.user != user.name:
+                    return f"token {credential} of {user.name!r} was removed"
+            case Method.PUBLIC_KEY:
+                key = self.keys.get(credential)
+                if key is None or key.user != user.name:
+                    return f"key {credential} of {user.name!r} was removed"
         return None
 
     def explain_sign_in_end(self, user: str, sign_in: SignIn, now: float) -> str | None:

@@ -13,7 +13,6 @@ from stagedoor.admin.blocking import call_blocking
 from stagedoor.admin.certificates.revocation import RefusedKeys
 from stagedoor.admin.certificates.user_signer import CertificateError, UserCertificates
 from stagedoor.admin.context import WorkerContext
-from stagedoor.authz.decide import check_credential
 from stagedoor.model import pending_login
 from stagedoor.model.credential import UnknownKey
 from stagedoor.model.denial import Denial, Reason
@@ -225,7 +224,7 @@ class SshSignInService:
         if sign_in is None:
             return _NO_SIGN_IN
         # The connection may be older than a change that ended its sign-in.
-        ends_at = check_credential(self._context.policy(), identity, self._context.now())
+        ends_at = self._context.policy().check_credential(identity, self._context.now())
         if isinstance(ends_at, Denial):
             return ends_at
         assert ends_at is not None, "a sign-in ends"

@@ -116,8 +116,6 @@ REFUSALS = {
     "token {0} of {1} expired at {2}": "{1} 的令牌 {0} 已于 {2} 过期",
     "token {0} of {1} has expired": "{1} 的令牌 {0} 已过期",
     "token {0} of {1} may not be used to enter {2}: its scopes are {3}": "{1} 的令牌 {0} 不能用于进入 {2}：它的范围是 {3}",
-    "the token {0} was removed": "令牌 {0} 已被移除",
-    "the key {0} was removed": "密钥 {0} 已被移除",
     "the key {0} is not registered for {1}": "密钥 {0} 没有为 {1} 登记",
     "the password of {0} was changed": "{0} 的密码已更改",
     "the password of {0} has been changed in the meantime": "{0} 的密码在此期间已更改",
