@@ -1,5 +1,6 @@
 """Which endpoint has the session to which a client comes back."""
 
+import socket
 from typing import Any
 
 import pytest
@@ -9,9 +10,10 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.session import Ready
 from stagedoor.model.shell import Shell
 from stagedoor.model.target import Target
+from stagedoor.net.tcp import TcpStream
 from stagedoor.resume.requests import StreamTicket
 from stagedoor.wire.http.connect import ResumeRequest
-from tests.session.stages import GRANT
+from tests.session.stages import GRANT, OPENED
 
 READY = Ready(GRANT, Shell(Target("app01"), "127.0.0.1", 22, resume_port=2223))
 OVER = Denial(Reason.SESSION_OVER, "the session has ended")
@@ -53,3 +55,24 @@ async def test_a_session_is_found_where_it_is(
     there: Any = Endpoint(in_shell)
     endpoints = ResumeEndpoints(endpoint, anything, there)
     assert await endpoints.resume(READY, ResumeRequest("0" * 32, 1), anything) is wanted
+
+
+async def test_a_connection_that_a_slow_endpoint_may_read_is_not_used_for_a_plain_tunnel() -> None:
+    class Slow:
+        away_limit_s = 60.0
+
+        async def open(self, *_: object) -> StreamTicket:
+            raise TimeoutError
+
+    async def dial(_: Ready) -> TcpStream:
+        dialled.append(TcpStream(socket.socket()))
+        return dialled[-1]
+
+    dialled: list[TcpStream] = []
+    slow: Any = Slow()
+    endpoints = ResumeEndpoints(slow, lambda _: "")
+    stream = await endpoints.open(OPENED, dial, ResumeRequest("0" * 32, 0), anything)
+    first, second = dialled
+    assert first.fileno() == -1
+    assert stream is second
+    second.close()

@@ -66,6 +66,9 @@ class ResumeEndpoints:
         session = replace(session, note=self._note_of(opened))
         try:
             ticket = await self.local.open(request.key, session, shell, watcher)
+        except TimeoutError:  # a slow endpoint may still read from this connection
+            shell.close()
+            return await dial(opened.ready)
         except OSError:
             return shell
         shell.close()

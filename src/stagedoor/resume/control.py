@@ -87,7 +87,8 @@ class EndpointControl:
     ) -> StreamTicket | Denial:
         """Open a session over a connection to an sshd, which the endpoint now owns.
 
-        Raises OSError if there is no endpoint; then the caller still owns `sshd`.
+        Raises OSError if there is no endpoint; then the caller still owns `sshd`. After a TimeoutError
+        the endpoint may read from it too, so the caller only closes it.
         """
         return await self._enter(
             "open", session.make_words(key, self._idle_s), watcher, sshd.fileno()
