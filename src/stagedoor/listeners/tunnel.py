@@ -149,12 +149,15 @@ class TunnelListener:
                 ask_reason=answer_with_reason(request.reason),
                 resumable=resumable,
             )
-        finally:
+        except BaseException:
             await downstream.stop_watching()
+            raise
         if isinstance(entered, Denial):
+            await downstream.stop_watching()
             await downstream.refuse(entered)
             return
         with entered.transfer() as hand_over:
+            await downstream.stop_watching()  # in this block, because it can be cancelled
             is_resumable = resumable is not None and resumable.is_resumable
             try:
                 early = await downstream.accept(entered, self._flow.now(), is_resumable)
