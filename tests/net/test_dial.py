@@ -106,6 +106,19 @@ async def test_silence_is_a_timeout_and_leaves_no_descriptor(silent: tuple[Addre
     assert descriptors() == before
 
 
+async def test_the_only_address_has_the_whole_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def attempt(_: Address, __: int, timeout_s: float) -> socket.socket:
+        waits.append(timeout_s)
+        raise TimeoutError
+
+    waits: list[float] = []
+    monkeypatch.setattr(dial_module, "_attempt", attempt)
+    for addresses in (("192.0.2.1",), ("192.0.2.1", "192.0.2.2")):
+        with pytest.raises(TimeoutError):
+            await Dialer().dial(tuple(map(ip_address, addresses)), 22, 5.0)
+    assert waits == [5.0, 2.0, 2.0]
+
+
 async def test_a_refusal_is_raised_rather_than_a_silence(
     silent: tuple[Address, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ from stagedoor.net.tcp import TcpStream
 STAGGER_S = 0.25
 """The head start of an attempt before the next address is tried in parallel (RFC 8305 §5)."""
 ATTEMPT_TIMEOUT_S = 2.0
-"""An address without an answer is given up after this time: a pod that was replaced never answers."""
+"""One of several addresses is given up after this time: a pod that was replaced never answers."""
 _ELSEWHERE = {4: "192.0.2.1", 6: "2001:db8::1"}
 """Addresses that no machine has (RFC 5737, RFC 3849)."""
 
@@ -24,7 +24,7 @@ class Dialer:
 
     async def dial(self, addresses: tuple[Address, ...], port: int, timeout_s: float) -> TcpStream:
         """Return a stream to the first address that answers. See `connect_to_first`."""
-        attempt_s = min(timeout_s, ATTEMPT_TIMEOUT_S)
+        attempt_s = timeout_s if len(addresses) == 1 else min(timeout_s, ATTEMPT_TIMEOUT_S)
         return TcpStream(await connect_to_first(addresses, port, timeout_s, attempt_s))
 
 
