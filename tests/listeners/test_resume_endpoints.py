@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from stagedoor.listeners.resume_endpoints import ResumeEndpoints
+from stagedoor.listeners.resumption import ResumableConnection
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.session import Ready
 from stagedoor.model.shell import Shell
@@ -76,3 +77,25 @@ async def test_a_connection_that_a_slow_endpoint_may_read_is_not_used_for_a_plai
     assert first.fileno() == -1
     assert stream is second
     second.close()
+
+
+async def test_a_new_tunnel_without_its_endpoint_is_not_called_a_resumed_one() -> None:
+    class Away:
+        def find_away_limit(self, _: object) -> float:
+            return 60.0
+
+        async def open(self, *_: object) -> StreamTicket:
+            control: Any = self
+            return StreamTicket(control, 1, anything, b"")
+
+        async def connect_data(self, _: bytes) -> TcpStream:
+            raise ConnectionRefusedError(111, "Connection refused")
+
+        def end(self, *_: object) -> None:
+            pass
+
+    away: Any = Away()
+    connection = ResumableConnection(away, ResumeRequest("0" * 32, 0))
+    denial = await connection.connect(OPENED, anything)
+    assert isinstance(denial, Denial)
+    assert denial.message == "the tunnel's endpoint could not be reached: Connection refused"

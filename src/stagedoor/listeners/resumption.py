@@ -187,7 +187,8 @@ class ResumableConnection(SessionLink):
             stream = ticket.stream or await ticket.control.connect_data(ticket.secret)
         except OSError as error:
             ticket.control.end(ticket.number, "the gateway does not reach its endpoint")
-            return _cannot_resume(error)
+            why = f"the tunnel's endpoint could not be reached: {error.strerror or error}"
+            return Denial(Reason.SHELL_UNAVAILABLE, why)
         self.is_resumable = True
         return stream
 

@@ -204,9 +204,10 @@ class Flow(AccessControl):
     async def _ensure(
         self, grant: Grant, progress: Progress, trace: int, *, start: bool
     ) -> Ready | Denial:
-        """Return the running shell, if the grant is still valid by then. Start the shell only with `start`.
+        """Return the running shell, if the grant is still valid by then.
 
-        A guest who only watches enters by the host's grant.
+        Without `start`, refuse if the shell does not run. A shell that runs but is not ready may still be
+        replaced or started. A guest who only watches enters by the host's grant.
         """
         shell: Shell | Denial | None = None
         if not start:

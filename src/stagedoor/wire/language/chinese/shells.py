@@ -73,6 +73,7 @@ SHELLS = {
     "the session has ended": "会话已结束",
     "the session was ended before it began": "会话在开始之前已被结束",
     "the gateway stopped": "网关已停止",
+    "the tunnel's endpoint could not be reached: {0}": "无法连接隧道的端点：{0}",
     "the session cannot be resumed now: {0}": "目前无法续接会话：{0}",
     "your grant does not permit resuming a session": "你的授权不允许续接会话",
     "an administrator ended the session": "管理员结束了会话",
