@@ -19,7 +19,6 @@ MAX_HEADER_BYTES = 8 * KIB
 """The limit for the request line, the fields and the empty line, with all line ends."""
 MAX_HEADER_LINES = 64
 """The limit for the request line and the fields. nc sends 1 line, curl 5, a browser about 10."""
-MAX_USER_AGENT_CHARS = 200
 
 _CONNECT = b"CONNECT "
 _SPEAKS_CONNECT = "this is an SSH gateway; it speaks CONNECT only"
@@ -51,7 +50,6 @@ _REQUEST_LINE = re.compile(rb"CONNECT ([!-~]++) HTTP/1\.([01])")
 # RFC 9110 §5.1, §5.5: a token, a colon right after it, and no control character but tab.
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]++):([^\x00-\x08\x0a-\x1f\x7f]*+)")
 _RESUME = re.compile(rb"1 ([0-9a-f]{32}) ([0-9]{1,9})")
-_UNPRINTABLE = re.compile("[^ -~]")
 # RFC 9112 §3.2 for Host; two of the others would be ambiguous.
 _ONCE = frozenset(
     {b"proxy-authorization", b"host", b"content-length", b"stagedoor-resume", b"stagedoor-reason"}
@@ -86,9 +84,7 @@ class Request:
 
     host: str
     port: str
-    version: tuple[int, int]
     credential: Credential | None = None
-    user_agent: str | None = None
     early: bytes = field(default=b"", repr=False)
     bare_line_feed: bool = False
     wants_progress: bool = False
@@ -105,7 +101,8 @@ class HeadParser:
     """
 
     __slots__ = (
-        "_buffer", "_fields", "_lines", "_outcome", "_scanned", "_seen", "_start", "_stranger",
+        "_buffer", "_fields", "_lines", "_needs_host", "_outcome", "_scanned", "_seen", "_start",
+        "_stranger",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -114,6 +111,7 @@ class HeadParser:
         self._scanned = 0  # no LF between _start and here
         self._stranger = True  # until the head begins with CONNECT
         self._lines = 0
+        self._needs_host = False  # unless the version is 1.1
         self._seen: set[bytes] = set()  # names of fields
         self._fields: dict[str, Any] = {}  # of the Request
         self._outcome: Request | Denial | None = None
@@ -177,8 +175,8 @@ class HeadParser:
         host, _, port = match[1].decode("ascii").rpartition(":")
         if not host and b":" not in match[1]:
             host, port = port, ""
-        version = (1, 1) if match[2] == b"1" else (1, 0)
-        self._fields.update(host=host, port=port, version=version)
+        self._needs_host = match[2] == b"1"
+        self._fields.update(host=host, port=port)
         return None
 
     def _take_field(self, line: bytes) -> Denial | None:
@@ -211,15 +209,12 @@ class HeadParser:
                 # Two of them are ambiguous, so they count as none.
                 trace = None if is_repeated else parse_traceparent(value.decode("latin-1"))
                 self._fields["trace"] = trace
-            case b"user-agent" if not is_repeated:
-                text = value[:MAX_USER_AGENT_CHARS].decode("latin-1")
-                self._fields["user_agent"] = _UNPRINTABLE.sub("?", text)
         return None
 
     def _finish(self) -> Request | Denial:
         if self._lines == 1 and "bare_line_feed" in self._fields:
             return _bad("the request line ends in LF alone; end every line with CRLF")
-        if self._fields["version"] == (1, 1) and b"host" not in self._seen:
+        if self._needs_host and b"host" not in self._seen:
             # RFC 9112 §3.2: "A server MUST respond with a 400".
             return _bad("an HTTP/1.1 request needs a Host header; add it, or use HTTP/1.0")
         early = bytes(self._buffer[self._start :])
