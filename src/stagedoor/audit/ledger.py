@@ -1,8 +1,8 @@
 """The audit stage, which makes a login durable before the flow admits it.
 
 One thread per process writes (group commit). Logins that arrive during a write wait together for the next
-one, so that many share one transaction and one fsync. Closes and denials wait a moment for others to share
-theirs.
+one, so that many share one transaction and one fsync. Closes and denials are delayed by up to
+`GROUP_COMMIT_S`, so that several share one fsync.
 """
 
 import asyncio
@@ -71,7 +71,7 @@ class Journal(Protocol):
 
 
 class AuditLedger:
-    """Satisfies `session.ports.Ledger`.
+    """The audit ledger, as `session.ports.Ledger`.
 
     While the journal cannot be written, logins are refused at once, events of sessions are kept and tried
     again in order, and denials are kept as far as there is room. Sessions whose closes are unwritten when the

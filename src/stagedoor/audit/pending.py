@@ -144,7 +144,7 @@ class PendingEvents:
     """Openings, events of sessions, denials and sums of denials that wait.
 
     The caller holds a lock around each call. `now` is seconds since the epoch; `due_at` is monotonic: when
-    events of sessions and denials have waited for company long enough, infinite while there are none.
+    the group-commit delay of events of sessions and denials ends, infinite while there are none.
     """
 
     def __init__(self, instance: str) -> None:

@@ -67,7 +67,8 @@ class AcceptRules:
 class Arrival:
     """A connection whose source is known.
 
-    `is_proxied` is whether a PROXY header named it, and `received` the bytes that came after the header.
+    `is_proxied` is whether a PROXY header came first, even one that names no source (LOCAL, UNKNOWN).
+    `received` are the bytes after the header.
     """
 
     source: Source

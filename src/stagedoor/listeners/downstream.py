@@ -97,7 +97,7 @@ class Downstream:
         await send_and_linger(self.stream, unsent + encode_refusal(denial))
 
     async def accept(self, entered: Entered, now: float, is_resumable: bool) -> bytes:
-        """Send the 200, and return the bytes that the client sent ahead of it. Raises OSError."""
+        """Send the 200, and return the client's first bytes. Raises OSError."""
         assert self.request is not None, "only requests are accepted"
         early = self.request.early
         self.is_answered = True

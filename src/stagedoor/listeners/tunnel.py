@@ -93,7 +93,7 @@ class TunnelListener:
 
     @property
     def unanswered_count(self) -> int:
-        """Return the number of clients that are accepted and not answered yet."""
+        """Return the number of clients whose connection is not handed over or closed yet."""
         return len(self._tasks)
 
     async def drop_unanswered(self) -> None:
@@ -116,7 +116,7 @@ class TunnelListener:
                 return
             await self._enter(downstream, request)
         except OSError:
-            return  # the client has hung up
+            return  # the client hung up, or TLS failed
         except Exception:
             # The loop's handler logs the error. The client learns that the fault is the gateway's.
             if not downstream.is_answered:
@@ -130,8 +130,8 @@ class TunnelListener:
         if find_login_secret(request.credential) and not downstream.is_private:
             denial = Denial(
                 Reason.BAD_REQUEST,
-                "the secret of a login came over plain http, where others can read it; use https:// (log out "
-                "and in again, since it is not secret any more: stagedoor logout)",
+                "the login's secret was sent over plain http, where others can read it; use https:// (log "
+                "out and in again, since it is not secret any more: stagedoor logout)",
             )
             await downstream.refuse(self._flow.deny(denial, downstream.origin))
             return

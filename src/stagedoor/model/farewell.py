@@ -1,7 +1,7 @@
 """How long a client has to read why its connection is closed, before the gateway closes it."""
 
 REFUSAL_S = 1.0
-"""Before a login. Strangers may hold a place no longer."""
+"""Before authentication: short, so that unauthenticated clients free their place."""
 FAREWELL_S = 5.0
 """After a login, since one second is too short on a busy machine or on a line that loses packets.
 

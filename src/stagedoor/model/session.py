@@ -1,7 +1,7 @@
 """A login from open to close, as the values that each step of the flow passes to the next.
 
-Only its own step makes a value. Each value contains the one before it, so no step can be called before the
-earlier ones: `Identity` → `Grant` → `Ready` → `Opened` → the relay → `Ended`.
+Only its own step makes a value. Each value but the last contains the one before it, so no step can be called
+before the earlier ones: `Identity` → `Grant` → `Ready` → `Opened` → the relay → `Ended`.
 """
 
 from enum import StrEnum
@@ -15,7 +15,7 @@ from stagedoor.model.trace import TraceContext
 
 
 class AccessMethod(StrEnum):
-    """The access methods: how a session came."""
+    """The ways to open a session."""
 
     CONNECT = "connect"
     JUMP = "jump"
@@ -125,7 +125,7 @@ class ResumedSession(Struct, frozen=True):
 
 
 class Ended(Struct, frozen=True):
-    """The result of the relay. `detail` is one line for the user, and may be empty."""
+    """How a session ended. `detail` is one line for the user, and may be empty."""
 
     end: End
     counts: Counts = Counts()

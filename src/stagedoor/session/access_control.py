@@ -67,7 +67,7 @@ class AccessControl:
         return self.authenticator.check_still_valid(credential, identity)
 
     async def authorise(self, identity: Identity, claim: Claim) -> Grant | Denial:
-        """Return the grant for a claim, for a listener to show. `enter` authorises the claim itself."""
+        """Return the grant for a claim without opening a session, for example to list it."""
         return await self._judge_in_memory(lambda: self.authorise_in_memory(identity, claim))
 
     async def judge_with_newest_policy(

@@ -49,7 +49,7 @@ class Flow(AccessControl):
     """The stages of a login, in order.
 
     `now` returns seconds since the epoch; `write_line` writes a log line, from any thread; `on_trace`
-    gets the trace of each attempt, and is None if traces are not exported.
+    gets the trace of each attempt with a well-formed target, and is None if traces are not exported.
     """
 
     ledger: Ledger
@@ -207,7 +207,8 @@ class Flow(AccessControl):
         """Return the running shell, if the grant is still valid by then.
 
         Without `start`, refuse if the shell does not run. A shell that runs but is not ready may still be
-        replaced or started. A guest who only watches enters by the host's grant.
+        replaced or started. For a watching guest the cluster's permission is not checked, because the host's
+        login was.
         """
         shell: Shell | Denial | None = None
         if not start:

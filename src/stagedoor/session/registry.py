@@ -38,9 +38,8 @@ class Registry:
     there is one. `attach` judges the session again, so that no change of the policy is missed: either the
     review of the change finds the session, or `attach` sees the new policy.
 
-    Two connections may have one session: while it moves to another one, after a return that has failed, or
-    because an endpoint in a shell, which may be hostile, has named the wrong session. Each is judged until it
-    has ended.
+    A session may have two connections while it moves from one to the other, after a failed resume, or if an
+    endpoint names the wrong session (one in a shell may be hostile). Each is judged until it has ended.
     """
 
     def __init__(self, judge: Judge, now: Callable[[], float]) -> None:
@@ -128,11 +127,11 @@ class Registry:
         return sum(self.request_end(session_id, end, detail) for session_id in session_ids)
 
     def review(self) -> int:
-        """End the sessions that a changed policy no longer allows, and return how many."""
+        """Ask the sessions that a changed policy no longer allows to end, and return how many."""
         return self._review(tuple(self._entries))
 
     def expire(self) -> int:
-        """End the sessions whose grant has expired, and return how many.
+        """Ask the sessions whose grant has expired to end, and return how many.
 
         This also applies changes of permissions that are due. Call it from time to time.
         """

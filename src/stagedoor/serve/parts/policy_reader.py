@@ -6,7 +6,7 @@ from contextlib import suppress
 from stagedoor.store.watch import PolicyWatch
 
 OFTEN_S = 0.1
-"""The interval of reads while a login waits for a person: the longest delay after their click, but for the
+"""The poll interval while a login waits for a person: the longest delay after their click, but for the
 read."""
 LOOK_WITHIN_S = 1.0
 """Seconds that a refusal waits for the read, since a hanging store must not hold up refusals."""

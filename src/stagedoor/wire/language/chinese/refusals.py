@@ -366,7 +366,7 @@ REFUSALS = {
     "pages may not log machines in; run stagedoor login in a terminal": "页面不能让机器登录；请在终端中运行 stagedoor login",
     "a login has secrets, and this request came over plain http": "登录内容是机密，而这次是通过明文 http 发来的",
     "the request cannot be read ({0}); get the client again": "无法读取请求（{0}）；请重新获取客户端",
-    "the secret of a login came over plain http, where others can read it; use https:// (log out and in again, since it is not secret any more: stagedoor logout)": "登录的机密通过明文 http 发来，他人可以读取；请使用 https://（它已不再机密，请退出后重新登录：stagedoor logout）",
+    "the login's secret was sent over plain http, where others can read it; use https:// (log out and in again, since it is not secret any more: stagedoor logout)": "登录的机密通过明文 http 发来，他人可以读取；请使用 https://（它已不再机密，请退出后重新登录：stagedoor logout）",
     "no key is accepted, since the list of revoked keys cannot be read": "无法读取吊销列表，因此不接受任何密钥",
     "you may not enter any app, so your key gets no certificate; ask your administrator for a grant": "你没有可以进入的应用，因此密钥得不到证书；请向管理员申请授权",
     "the gateway cannot write its audit now, so it signs no certificate": "网关暂时无法写审计，因此不签发证书",
