@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import resource
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -131,6 +133,27 @@ async def test_who_waits_when_one_worker_stops_is_let_in_by_the_next() -> None:
     acceptor.stop_accepting()
     listening.close_sockets()
     second.close()
+
+
+async def test_a_connection_that_has_failed_does_not_end_the_emptying_of_the_backlog() -> None:
+    class FailsFirst(socket.socket):
+        has_failed = False
+
+        def accept(self) -> tuple[socket.socket, Any]:
+            if not self.has_failed:
+                self.has_failed = True
+                raise ConnectionAbortedError(errno.ECONNABORTED, "aborted")
+            return super().accept()
+
+    listening, seen = bind("127.0.0.1", 0), Accepted()
+    sock = FailsFirst(fileno=os.dup(listening.list_descriptors()[0]))
+    sock.setblocking(False)
+    acceptor = Acceptor(sock, seen.accepted, seen.paused)
+    with socket.create_connection(listening.list_addresses()[0]):
+        acceptor.stop_accepting()
+    assert len(seen.streams) == 1
+    listening.close_sockets()
+    seen.close()
 
 
 def test_a_second_worker_shares_the_port() -> None:

@@ -18,7 +18,7 @@ net.core.somaxconn."""
 ACCEPTS_PER_TURN = 64
 """The limit leaves the event loop time for accepted connections during a flood of new ones."""
 PAUSE_S = 0.1
-"""The pause of accepting when descriptors or memory run out."""
+"""How long accepting pauses when descriptors or memory run out."""
 
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -162,8 +162,8 @@ class Acceptor:
             except OSError as error:
                 if error.errno in _EXHAUSTED:
                     self._pause_accepting(error)
-                # Otherwise it is the error of a connection that is closed already (accept(2)).
-                return False
+                    return False
+                continue  # the error of a connection that is closed already (accept(2))
             try:
                 sock.setblocking(False)
                 source = Source.of(*peer[:2])

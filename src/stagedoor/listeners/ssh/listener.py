@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import asyncssh
 
-from stagedoor.listeners.accept import read_proxy_header
+from stagedoor.listeners.accept import Arrival, read_proxy_header
 from stagedoor.listeners.limits import StartupLimits
 from stagedoor.listeners.ssh.connection import ClientConnection
 from stagedoor.listeners.ssh.context import ListenerContext
@@ -23,7 +23,7 @@ from stagedoor.listeners.ssh.router import ChannelRouter
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.fair_queue import FairQueue
 from stagedoor.model.rate import SiteRates
-from stagedoor.model.session import STOPPED, STOPPING
+from stagedoor.model.session import CONNECT_AGAIN, STOPPED, STOPPING
 from stagedoor.model.source import Source, find_source_network
 from stagedoor.model.units import DAY_S
 from stagedoor.net import aio
@@ -115,13 +115,13 @@ class SshListener:
         self._routers: set[ChannelRouter] = set()
         self._tasks = Tasks(FAULT)
         self._reviewing: asyncio.Task[None] | None = None
-        self._draining = False
+        self._draining = asyncio.Event()
         self._buffer = memoryview(bytearray(READ_BUFFER_BYTES))
 
     @property
     def unanswered_count(self) -> int:
-        """Return the number of channel requests that are not answered yet."""
-        return sum(router.entering_count for router in self._routers)
+        """Return the number of new connections and channel requests that are not answered yet."""
+        return len(self._tasks) + sum(router.entering_count for router in self._routers)
 
     @property
     def connection_count(self) -> int:
@@ -134,7 +134,7 @@ class SshListener:
 
     def drain(self, timeout_s: float | None) -> None:
         """Accept nothing new. Open sessions may last another `timeout_s` seconds, or forever if None."""
-        self._draining = True
+        self._draining.set()
         within_s = "" if timeout_s is None else f" within {timeout_s:g} s"
         for router in tuple(self._routers):
             router.drain(f"the gateway is stopping: finish{within_s}")
@@ -144,17 +144,17 @@ class SshListener:
         if self._reviewing is not None:
             self._reviewing.cancel()
         self._tasks.cancel(STOPPED)
+        await self._tasks.wait()
         for router in tuple(self._routers):
             router.connection.hang_up(STOPPING)
         closings = [router.connection.wait_closed() for router in tuple(self._routers)]
-        await asyncio.gather(*closings, self._tasks.wait(), return_exceptions=True)
+        await asyncio.gather(*closings, return_exceptions=True)
 
     async def _begin(self, stream: TcpStream, source: Source) -> None:
         handed_over = False
         try:
             rules = self._settings.rules
-            async with asyncio.timeout(self._settings.client_limits.header_timeout_s):
-                arrival = await read_proxy_header(stream, source, rules)
+            arrival = await self._read_header(stream, source)
             if arrival is None:
                 return
             if isinstance(arrival, Denial):
@@ -164,8 +164,6 @@ class SshListener:
             if (denial := rules.refuse_outsider(source)) is not None:
                 # Send other networks nothing, not even our version.
                 self._context.deny(denial, source)
-                return
-            if self._draining:
                 return
             wait_s = self._handshakes.take(find_source_network(source.address), time.monotonic())
             if wait_s is None:
@@ -182,15 +180,30 @@ class SshListener:
                 await self._wait(router, wait_s)
             handed_over = True
             await aio.hand_over(stream, connection, arrival.received)
-        except (OSError, TimeoutError):
-            return  # the client has hung up, or a load balancer never named it
+            if self._draining.is_set():
+                connection.hang_up(CONNECT_AGAIN)
+        except OSError:
+            return  # the client has hung up
         finally:
             if not handed_over:
                 stream.abort()
 
-    async def _wait(self, router: ChannelRouter, wait_s: float) -> None:
+    async def _read_header(self, stream: TcpStream, peer: Source) -> Arrival | Denial | None:
+        """Read the PROXY header within the time limit. See `accept.read_proxy_header`."""
+        limit_s = self._settings.client_limits.header_timeout_s
         try:
-            await asyncio.sleep(wait_s)
+            async with asyncio.timeout(limit_s):
+                return await read_proxy_header(stream, peer, self._settings.rules)
+        except TimeoutError:
+            what = f"the PROXY header was not complete after {limit_s:g} s"
+            return Denial(Reason.HEADER_TIMEOUT, what)
+
+    async def _wait(self, router: ChannelRouter, wait_s: float) -> None:
+        """Wait for the connection's turn, or until the drain, which refuses it without a key exchange."""
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._draining.wait()
         except asyncio.CancelledError:
             self._remove(router)  # asyncssh has not started, so it will not report the end
             raise
@@ -209,8 +222,11 @@ class SshListener:
 
     def _current_options(self) -> asyncssh.SSHServerConnectionOptions:
         if time.monotonic() - self._options_at > RENEW_S:
-            self._options = make_server_options(self._host_key(), self._settings)
             self._options_at = time.monotonic()
+            try:
+                self._options = make_server_options(self._host_key(), self._settings)
+            except Exception as error:  # the certificate is valid until long after the next attempt
+                self._report_fault(error)
         return self._options
 
     async def _review(self) -> None:

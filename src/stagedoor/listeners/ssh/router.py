@@ -174,10 +174,13 @@ class ChannelRouter(asyncssh.SSHServer):
         self._jumps.revoke(denial.line)
 
     def drain(self, line: str) -> None:
-        """Accept nothing new. Hang up if no channel is open, or else show `line` in the terminals."""
+        """Accept no new channels. Hang up if none is open, or else show `line` in the terminals.
+
+        A client that has not logged in yet is refused by its first channel, or by `review`.
+        """
+        self._is_draining = True
         if self._login is None:
             return
-        self._is_draining = True
         if not self.connection.channel_count:
             self.connection.hang_up(CONNECT_AGAIN)
         elif self._direct is not None:
