@@ -31,6 +31,13 @@ def test_interrupt_and_end_of_input_leave_it_empty() -> None:
     assert typed("a\x04b\r")[0] == "ab"
 
 
+def test_a_control_key_ends_an_escape_sequence() -> None:
+    assert typed("abc\x1b\x03")[0] == ""
+    assert typed("abc\x1b[1\x03")[0] == ""
+    assert typed("abc\x1b\r")[0] == "abc"
+    assert typed("a\x1b\x1b[Ab\r")[0] == "ab"
+
+
 def test_it_is_bounded() -> None:
     line, shown = typed("x" * 9 + "\r", limit=4)
     assert line == "xxxx"

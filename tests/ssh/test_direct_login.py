@@ -297,6 +297,9 @@ STORIES: dict[str, Story] = {
             ],
         ),
     ],
+    "a forward does not wait for a person, since it shows nothing": [
+        (forward(1), [EnterShell(1, may_wait=False)]),
+    ],
     "an agent that is not granted is refused, and the terminal shows why": [
         (AgentRequest(1), [EnterShell(1, may_wait=False)]),
         (program(2, SHELL), []),

@@ -262,7 +262,7 @@ def test_a_denial_is_written_on_the_channel_and_the_next_try_is_judged_again(
         done = client.ssh(TO, "true")
         assert (done.returncode, done.stderr) == (
             255,
-            b"stagedoor: no grant for 'dev' to enter app01\r\n",
+            b"stagedoor: no grant for 'dev' to enter app01\n",
         )
         policy.denial = None
         ok(client.ssh(TO, "true"))

@@ -13,7 +13,7 @@ import anyio.abc
 import structlog
 
 from stagedoor.model.errors import StagedoorError, StoreError
-from stagedoor.model.session import STOPPING, End
+from stagedoor.model.session import STOPPED, STOPPING, End
 from stagedoor.serve import log
 from stagedoor.serve.compose import WorkerParts
 from stagedoor.serve.metrics.definitions import LAG
@@ -282,7 +282,7 @@ async def _cancel_the_rest() -> None:
     """Cancel the logins that are still in progress, while the ledger can still audit their end."""
     rest = asyncio.all_tasks() - {asyncio.current_task()}
     for task in rest:
-        task.cancel()
+        task.cancel(STOPPED)
     if rest:
         await asyncio.wait(rest, timeout=END_WITHIN_S)
 

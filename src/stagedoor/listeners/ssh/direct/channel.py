@@ -83,7 +83,8 @@ class DirectChannel:
 
     def show_line(self, line: str) -> None:
         """Show a line of the gateway on stderr."""
-        self.show(f"{line}\r\n".encode())
+        line_end = "\n" if self.terminal is None else "\r\n"
+        self.show(f"{line}{line_end}".encode())
 
     def show(self, data: bytes) -> None:
         """Show bytes of the gateway on stderr."""

@@ -30,7 +30,14 @@ from stagedoor.listeners.ssh.login import SshLogin
 from stagedoor.model.certificate import PTY, list_extensions
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Grant
-from stagedoor.model.session import HUNG_UP, STOPPING, AccessMethod, End, LoginOrigin
+from stagedoor.model.session import (
+    HUNG_UP,
+    STOPPING,
+    AccessMethod,
+    End,
+    LoginOrigin,
+    explain_cancellation,
+)
 from stagedoor.model.shell import ProgressStep
 from stagedoor.recording.channel_audit import ChannelRequest, RecordingPlan
 from stagedoor.session.end_notices import EndNotices
@@ -190,7 +197,10 @@ class DirectDriver:
         except ShellLoginError as error:
             refusal = error.denial.line
         except SessionEndedError:
-            refusal = "the session was ended before it began"  # it counts only if that is so
+            refusal = "the session was ended before it began"  # ignored once it has started
+        except asyncio.CancelledError as error:
+            refusal = explain_cancellation(error)
+            raise
         except BaseException:
             refusal = Denial.of_fault().message
             raise

@@ -7,14 +7,17 @@ performs in order:
 
     a request: program, forward, agent    EnterShell; in a session StartChannel, or AnswerRequest
     SessionStarted                        StartChannel or AnswerRequest for the requests that wait
+    StartReport; WaitTimeout              SendLine for the programs that wait
     EntryEnded                            a refusal for each of the requests that wait
     ChannelStarted                        ConnectChannel, and AnswerRequest for a forward
     ChannelStartFailed                    a refusal
     ShellChannelClosed                    DrainChannel
     Drained                               CloseChannel with the exit status
     ChannelClosed                         ReleaseChannel
+    EndNotice; GatewayDrains              SendLine in the terminals
     PermissionChange                      refuse what is no longer granted, StopAgent, SendLine
     SessionEnded                          EndSession; by the gateway also SendLine and CloseConnection
+    Interrupted                           CloseChannel, if its request waits
     Interrupted; ChannelClosed            StopWait, if the last one that waits for a person has left
     ConnectionClosed                      EndSession, and ReleaseChannel for what is left
 
@@ -145,8 +148,8 @@ class DirectLogin:
         self.entering_number = self._last_number
         self._progress, self._shows_progress = ProgressStep("starting"), False
         # A client sends the program's request only after the answer for its agent.
-        is_agent = isinstance(request, events.AgentRequest)
-        return [effects.EnterShell(self.entering_number, may_wait=not is_agent)]
+        is_program = isinstance(request, events.ProgramRequest)
+        return [effects.EnterShell(self.entering_number, may_wait=is_program)]
 
     def _find_refusal(self, request: events.Request) -> str | None:
         """Return why a request is refused before the flow is asked, or None."""

@@ -33,6 +33,8 @@ class LinePrompt:
     def _take(self, key: str) -> str:
         if self.line is not None:
             return ""
+        if key < " ":
+            self._sequence = ""  # a control key ends a sequence
         if self._sequence or key == _ESCAPE:
             return self._skip(key)
         if key in _LINE_ENDS:

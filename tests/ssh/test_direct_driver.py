@@ -1,0 +1,59 @@
+"""The driver of a direct login and its channels, with fakes at both ends."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import asyncssh
+import pytest
+
+from stagedoor.listeners.ssh.direct.channel import DirectChannel
+from stagedoor.listeners.ssh.direct.driver import DirectDriver, DirectParts
+from stagedoor.model.certificate import EVERYTHING
+from stagedoor.model.identity import Identity, Method
+from stagedoor.model.session import STOPPED
+from stagedoor.model.source import Source
+from stagedoor.model.target import Target
+
+
+class _EndlessFlow:
+    """A flow that enters no shell until it is cancelled."""
+
+    async def enter(self, *_: object, **__: object) -> None:
+        await asyncio.Event().wait()
+
+    def explain_asking(self, *_: object) -> str:
+        return ""
+
+
+async def test_a_login_that_the_stop_cancels_is_refused_because_of_the_stop() -> None:
+    login: Any = SimpleNamespace(
+        flow=_EndlessFlow(),
+        identity=Identity("dev", frozenset(), Method.PUBLIC_KEY, "SHA256:x"),
+        target=Target("app01"),
+        source=Source.of("127.0.0.1", 22),
+        permitted_extensions=EVERYTHING,
+        force_command=None,
+    )
+    unused: Any = None
+    driver = DirectDriver(DirectParts(unused, unused), login)
+    forward = asyncio.create_task(driver.open_forward("localhost", 80))
+    await asyncio.sleep(0)
+    (entering,) = driver._session_tasks.values()
+    await asyncio.sleep(0)
+    entering.cancel(STOPPED)
+    with pytest.raises(asyncssh.ChannelOpenError, match=STOPPED):
+        await forward
+
+
+@pytest.mark.parametrize(
+    ("terminal", "shown"), [(None, b"a line\n"), (("xterm", (80, 24, 0, 0), {}), b"a line\r\n")]
+)
+def test_a_line_ends_as_its_reader_needs_it(terminal: Any, shown: bytes) -> None:
+    written: list[bytes] = []
+    channel, downstream = DirectChannel(1), SimpleNamespace(is_closing=lambda: False)
+    downstream.write = lambda data, _: written.append(data)
+    fake: Any = downstream
+    channel.downstream, channel.terminal = fake, terminal
+    channel.show_line("a line")
+    assert written == [shown]
