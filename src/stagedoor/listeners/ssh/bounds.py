@@ -1,8 +1,7 @@
 """asyncssh's server connection, with bounds that it lacks: on memory, on requests, and on key exchanges.
 
 asyncssh looks handlers up by name. `_auth_complete`, `_cancel_login_timer`, `_channels`, `_client_version`,
-`_enc_algs`, `_ignore_first_kex`, `_inpbuf`, `_loop`, `_session_id` and what has `kex` in its name are its
-own.
+`_enc_algs`, `_ignore_first_kex`, `_inpbuf`, `_loop`, `_session_id` and names that contain `kex` belong to it.
 """
 
 import asyncio

@@ -2,9 +2,9 @@
 
 asyncssh copies each data packet eight times, slices the rest of a read again for each packet, and
 sends an empty packet before each one. This module parses and builds channel data that is encrypted
-by AES-GCM directly; asyncssh handles everything else as before. What begins with _recv, _send, _rekey or
-_keepalive is asyncssh's own, like `_auth_complete`, `_auth_final`, `_channels`, `_inpbuf`,
-`_kex_complete`, `_loop` and `_max_recv_pktlen`.
+by AES-GCM directly; asyncssh handles everything else as before. Names that begin with _recv, _send,
+_rekey or _keepalive belong to asyncssh, as do `_auth_complete`, `_auth_final`, `_channels`,
+`_inpbuf`, `_kex_complete`, `_loop` and `_max_recv_pktlen`.
 """
 
 import asyncio
