@@ -22,7 +22,7 @@ def check(received: bytes) -> None:
         if isinstance(dripped, Request):
             assert isinstance(outcome, Request)
             assert outcome.early == dripped.early + received[end:]
-            for name in ("host", "port", "credential", "bare_line_feed"):
+            for name in ("host", "port", "credential", "has_bare_line_feed"):
                 assert getattr(dripped, name) == getattr(outcome, name), name
             break
         if dripped is not None:

@@ -16,7 +16,7 @@ from stagedoor.model.errors import NotFoundError, RefusedError
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.permission import DEFAULT, Permission
-from stagedoor.model.session import AccessMethod, Ready
+from stagedoor.model.session import AccessMethod, ReadyShell
 from stagedoor.model.share import Share
 from stagedoor.model.target import Target
 from stagedoor.session.registry import Registry
@@ -102,7 +102,9 @@ def test_a_jump_does_not_go_on_by_access_that_must_be_recorded(desk: Desk) -> No
     granted = desk.verdict()
     assert isinstance(granted, Grant)
     assert require_recording(AccessMethod.JUMP, granted) is granted
-    jump = structs.replace(OPENED, access_method=AccessMethod.JUMP, ready=Ready(granted, SHELL))
+    jump = structs.replace(
+        OPENED, access_method=AccessMethod.JUMP, ready=ReadyShell(granted, SHELL)
+    )
     registry = Registry(lambda _: desk.verdict(), lambda: desk.now)
     registry.register(jump)
     assert registry.review() == 0

@@ -9,7 +9,7 @@ from stagedoor.model.errors import StoreError
 from stagedoor.model.event import Event, EventKind
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity, Method
-from stagedoor.model.session import AccessMethod, Opened, Ready
+from stagedoor.model.session import AccessMethod, OpenedSession, ReadyShell
 from stagedoor.model.shell import Shell
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
@@ -18,7 +18,7 @@ from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import JournalEntry, StoreJournal, read_entries
 
 TARGET = Target("app01")
-READY = Ready(
+READY = ReadyShell(
     Grant(Identity("alice", frozenset(), Method.TOKEN, "t1"), TARGET, 7, 900.0),
     Shell(TARGET, "127.0.0.1", 2222),
 )
@@ -66,9 +66,9 @@ def full() -> None:
     raise StoreError("the store /x: disk full; free space on that file system")
 
 
-async def enter(ledger: AuditLedger) -> Opened:
+async def enter(ledger: AuditLedger) -> OpenedSession:
     opened = await ledger.open(READY, AccessMethod.CONNECT, SOURCE)
-    assert isinstance(opened, Opened), opened
+    assert isinstance(opened, OpenedSession), opened
     return opened
 
 

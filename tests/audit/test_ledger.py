@@ -12,11 +12,11 @@ from stagedoor.model.event import EventKind
 from stagedoor.model.session import (
     AccessMethod,
     Counts,
-    End,
-    Ended,
-    Opened,
-    Ready,
+    EndReason,
+    OpenedSession,
+    ReadyShell,
     ResumedSession,
+    SessionResult,
 )
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
@@ -37,7 +37,9 @@ async def test_a_session_is_durable_before_it_begins_and_closed_with_its_figures
         "app01.ssh",
         "10.0.0.1:40000",
     )
-    ledger.close_session(opened, Ended(End.IDLE, Counts(11, 22), "nothing for an hour"))
+    ledger.close_session(
+        opened, SessionResult(EndReason.IDLE, Counts(11, 22), "nothing for an hour")
+    )
     await flushed(ledger)
     first, last = (entry.event for entry in disk.entries())
     assert (first.kind, first.instance) == (EventKind.SESSION_OPENED, "worker-1")
@@ -102,10 +104,10 @@ async def test_sessions_that_end_while_the_disk_is_full_are_closed_in_order_late
     sessions = [await enter(ledger) for _ in range(5)]
     disk.fail()
     for opened in sessions[:3]:
-        ledger.close_session(opened, Ended(End.CLOSED))
+        ledger.close_session(opened, SessionResult(EndReason.CLOSED))
     assert not await asyncio.to_thread(ledger.flush, 0.1)
     for opened in sessions[3:]:
-        ledger.close_session(opened, Ended(End.EVICTED))
+        ledger.close_session(opened, SessionResult(EndReason.EVICTED))
     disk.recover()
     await flushed(ledger)
     closes = disk.events(EventKind.SESSION_CLOSED)
@@ -121,7 +123,7 @@ async def test_one_failure_does_not_turn_the_order_round(ledger: AuditLedger, di
 
     disk.before = fail_once
     for opened in sessions:
-        ledger.close_session(opened, Ended(End.CLOSED))
+        ledger.close_session(opened, SessionResult(EndReason.CLOSED))
     await flushed(ledger)
     closes = disk.events(EventKind.SESSION_CLOSED)
     assert [event.session for event in closes] == [opened.id for opened in sessions]
@@ -217,8 +219,8 @@ async def test_hanging_up_at_any_moment_leaves_no_open_session(
             opened = await task
         except asyncio.CancelledError:
             return
-        assert isinstance(opened, Opened)
-        ledger.close_session(opened, Ended(End.CLOSED))
+        assert isinstance(opened, OpenedSession)
+        ledger.close_session(opened, SessionResult(EndReason.CLOSED))
 
     await asyncio.gather(*(impatient(n % 20) for n in range(200)))
     await flushed(ledger)
@@ -230,8 +232,10 @@ async def test_a_flood_of_wrong_guesses_fills_neither_disk_nor_memory(
 ) -> None:
     missing = Denial(Reason.CREDENTIAL_MISSING, "say who you are")
     for _ in range(5000):
-        ledger.deny(missing, AccessMethod.CONNECT, SOURCE)
-        ledger.deny(NO_GRANT, AccessMethod.CONNECT, SOURCE, identity="alice", target=TARGET)
+        ledger.record_denial(missing, AccessMethod.CONNECT, SOURCE)
+        ledger.record_denial(
+            NO_GRANT, AccessMethod.CONNECT, SOURCE, identity="alice", target=TARGET
+        )
     await flushed(ledger)
     events = disk.events(EventKind.SESSION_DENIED)
     assert len(events) == SOURCE_SHARE + 2
@@ -244,7 +248,9 @@ async def test_denials_are_dropped_for_sums_while_the_disk_is_full(
     disk.fail()
     for number in range(MAX_DENIALS + 500):
         source = Source(ip_address(number), 1)
-        ledger.deny(NO_GRANT, AccessMethod.CONNECT, source, identity="alice", target=TARGET)
+        ledger.record_denial(
+            NO_GRANT, AccessMethod.CONNECT, source, identity="alice", target=TARGET
+        )
     disk.recover()
     await flushed(ledger)
     events = disk.events(EventKind.SESSION_DENIED)
@@ -254,7 +260,7 @@ async def test_denials_are_dropped_for_sums_while_the_disk_is_full(
 
 
 async def test_a_single_denial_says_who_was_refused_what(ledger: AuditLedger, disk: Disk) -> None:
-    ledger.deny(NO_GRANT, AccessMethod.CONNECT, SOURCE, identity="alice", target=TARGET)
+    ledger.record_denial(NO_GRANT, AccessMethod.CONNECT, SOURCE, identity="alice", target=TARGET)
     await flushed(ledger)
     (event,) = disk.events(EventKind.SESSION_DENIED)
     assert (event.identity, event.target, event.source, event.reason, event.session) == (
@@ -271,8 +277,12 @@ async def test_text_that_no_database_takes_cannot_stop_the_audit(
     ledger: AuditLedger, disk: Disk
 ) -> None:
     opened = await enter(ledger)
-    ledger.close_session(opened, Ended(End.CLOSED, detail="\ud800\x1b[2J\n" + "x" * 10_000))
-    ledger.deny(Denial(Reason.NO_GRANT, "\udfff"), AccessMethod.CONNECT, SOURCE, identity="\ud800")
+    ledger.close_session(
+        opened, SessionResult(EndReason.CLOSED, detail="\ud800\x1b[2J\n" + "x" * 10_000)
+    )
+    ledger.record_denial(
+        Denial(Reason.NO_GRANT, "\udfff"), AccessMethod.CONNECT, SOURCE, identity="\ud800"
+    )
     await flushed(ledger)
     detail = disk.events(EventKind.SESSION_CLOSED)[0].fields["detail"]
     assert isinstance(detail, str)
@@ -301,7 +311,7 @@ async def test_a_stopped_ledger_lets_nobody_in_and_says_what_it_could_not_write(
     ledger.start()
     opened = await enter(ledger)
     disk.fail()
-    ledger.close_session(opened, Ended(End.CLOSED))
+    ledger.close_session(opened, SessionResult(EndReason.CLOSED))
     assert await asyncio.to_thread(ledger.stop, 0.1) == 1
     assert isinstance(await ledger.open(READY, AccessMethod.CONNECT, SOURCE), Denial)
     # The next start finds it: the session is still open in the store.
@@ -351,7 +361,7 @@ async def test_a_session_goes_on_with_where_its_client_is_and_how_long_it_was_aw
     again = await ledger.open(
         READY, AccessMethod.CONNECT, elsewhere, ResumedSession(opened.id, Counts(3, 4), 12.3456)
     )
-    assert isinstance(again, Opened)
+    assert isinstance(again, OpenedSession)
     assert (again.id, again.at, again.source) == (opened.id, opened.at, elsewhere)
     (row,) = list_sessions(disk.database)
     assert (row.id, row.source) == (opened.id, "192.0.2.7:50000")
@@ -377,7 +387,7 @@ async def test_a_session_of_another_user_or_shell_is_not_resumed_whatever_its_ke
         replace(grant, target=Target("app02")),
     ):
         denial = await ledger.open(
-            Ready(other, READY.shell), AccessMethod.CONNECT, SOURCE, ResumedSession(opened.id)
+            ReadyShell(other, READY.shell), AccessMethod.CONNECT, SOURCE, ResumedSession(opened.id)
         )
         assert isinstance(denial, Denial)
         assert denial.reason is Reason.SESSION_OVER

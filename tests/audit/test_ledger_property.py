@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from stagedoor.audit.ledger import AuditLedger
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.event import EventKind
-from stagedoor.model.session import AccessMethod, End, Ended, Opened
+from stagedoor.model.session import AccessMethod, EndReason, OpenedSession, SessionResult
 from tests.audit.sample import READY, SOURCE, Disk, flushed, full
 
 STEPS = st.sampled_from(["open", "open", "hang up", "close", "deny", "turn", "pause"])
@@ -63,11 +63,11 @@ def test_every_session_is_closed_exactly_once(
 
 
 async def play(ledger: AuditLedger, steps: list[str], chance: random.Random) -> None:
-    logins: list[asyncio.Task[Opened | Denial]] = []
-    inside: list[Opened] = []
+    logins: list[asyncio.Task[OpenedSession | Denial]] = []
+    inside: list[OpenedSession] = []
 
-    def arrive(task: asyncio.Task[Opened | Denial]) -> None:
-        if not task.cancelled() and isinstance(opened := task.result(), Opened):
+    def arrive(task: asyncio.Task[OpenedSession | Denial]) -> None:
+        if not task.cancelled() and isinstance(opened := task.result(), OpenedSession):
             inside.append(opened)
 
     for step in steps:
@@ -78,9 +78,11 @@ async def play(ledger: AuditLedger, steps: list[str], chance: random.Random) -> 
         elif step == "hang up" and logins:
             chance.choice(logins).cancel()
         elif step == "close" and inside:
-            ledger.close_session(inside.pop(chance.randrange(len(inside))), Ended(End.CLOSED))
+            ledger.close_session(
+                inside.pop(chance.randrange(len(inside))), SessionResult(EndReason.CLOSED)
+            )
         elif step == "deny":
-            ledger.deny(Denial(Reason.NO_GRANT, "no"), AccessMethod.CONNECT, SOURCE)
+            ledger.record_denial(Denial(Reason.NO_GRANT, "no"), AccessMethod.CONNECT, SOURCE)
         elif step == "turn":
             await asyncio.sleep(0)
         elif step == "pause":
@@ -88,5 +90,5 @@ async def play(ledger: AuditLedger, steps: list[str], chance: random.Random) -> 
     await asyncio.gather(*logins, return_exceptions=True)
     await asyncio.sleep(0)
     for opened in inside:
-        ledger.close_session(opened, Ended(End.CLOSED))
+        ledger.close_session(opened, SessionResult(EndReason.CLOSED))
     await flushed(ledger)

@@ -20,22 +20,24 @@ HERE = ip_address("10.0.0.1")
 
 def test_a_person_who_tries_a_few_times_is_written_down_each_time() -> None:
     tally = DenialCounts()
-    assert [tally.admit(Reason.NO_GRANT, HERE, 0.0) for _ in range(SOURCE_SHARE)] == (
+    assert [tally.take_share(Reason.NO_GRANT, HERE, 0.0) for _ in range(SOURCE_SHARE)] == (
         [True] * SOURCE_SHARE
     )
-    assert not tally.admit(Reason.NO_GRANT, HERE, 0.0)
-    assert tally.admit(Reason.NO_GRANT, ip_address("10.0.0.2"), 0.0), "others have their own share"
+    assert not tally.take_share(Reason.NO_GRANT, HERE, 0.0)
+    assert tally.take_share(Reason.NO_GRANT, ip_address("10.0.0.2"), 0.0), (
+        "others have their own share"
+    )
 
 
 def test_whoever_shows_no_credential_is_only_counted() -> None:
     tally = DenialCounts()
     for reason in COUNTED:
-        assert not tally.admit(reason, HERE, 0.0)
+        assert not tally.take_share(reason, HERE, 0.0)
 
 
 def test_many_sources_together_cannot_fill_the_disk() -> None:
     tally = DenialCounts()
-    written = sum(tally.admit(Reason.NO_GRANT, ip_address(n), 0.0) for n in range(100_000))
+    written = sum(tally.take_share(Reason.NO_GRANT, ip_address(n), 0.0) for n in range(100_000))
     assert written == TOTAL_SHARE
     for n in range(100_000):
         tally.count(Reason.NO_GRANT, AccessMethod.CONNECT, ip_address(n), 1.0)
@@ -89,7 +91,7 @@ def test_no_denial_is_forgotten(
     tally = DenialCounts()
     seen = 0
     for reason, address, now, take in denials:
-        if tally.admit(reason, address, now):  # type: ignore[arg-type]  # ip_address's own type
+        if tally.take_share(reason, address, now):  # type: ignore[arg-type]  # ip_address's own type
             seen += 1
         else:
             tally.count(reason, AccessMethod.CONNECT, address, now)  # type: ignore[arg-type]  # the same

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stagedoor.authn.decide_key import Trust, decide_key
+from stagedoor.authn.decide_key import Trust, judge_key
 from stagedoor.model.certificate import Certificate
 from stagedoor.model.credential import KeyCredential
 from stagedoor.model.denial import Denial
@@ -19,14 +19,14 @@ def decided(name: str, ca: str = "SHA256:ours", signed: bool = False) -> tuple[o
     """The verdict, and how many signatures were verified for it."""
     verified = 0
 
-    def signed_by_ca() -> bool:
+    def is_signed_by_ca() -> bool:
         nonlocal verified
         verified += 1
         return signed
 
     certificate = Certificate(1, "id", (name,), 0, 2000, b"ca", ca)
-    credential = KeyCredential(name, b"key", "SHA256:key", certificate, signed_by_ca)
-    return decide_key(POLICY, credential, OURS, HERE, 1000), verified
+    credential = KeyCredential(name, b"key", "SHA256:key", certificate, is_signed_by_ca)
+    return judge_key(POLICY, credential, OURS, HERE, 1000), verified
 
 
 @pytest.mark.parametrize("name", ["dev", "nobody"])
@@ -53,4 +53,4 @@ def test_one_of_a_stranger_s_ca_costs_none() -> None:
 def test_a_certificate_that_nobody_verified_is_not_believed() -> None:
     certificate = Certificate(1, "id", ("dev",), 0, 2000, b"ca", "SHA256:ours")
     credential = KeyCredential("dev", b"key", "SHA256:key", certificate)
-    assert isinstance(decide_key(POLICY, credential, OURS, HERE, 1000), Denial)
+    assert isinstance(judge_key(POLICY, credential, OURS, HERE, 1000), Denial)

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 import pytest
 
 from stagedoor.authn.authenticator import Authenticator
-from stagedoor.authn.decide_key import Trust, decide_key
+from stagedoor.authn.decide_key import Trust, judge_key
 from stagedoor.keys.ca import CertificateAuthority
 from stagedoor.keys.files import format_public_line, make_key
 from stagedoor.model.credential import KeyCredential
@@ -81,7 +81,7 @@ NUMBER = ALICE.sign_in.number
 
 def verdict(credential: KeyCredential, held: Policy | None = None, at: float = NOW) -> str:
     """Return the name of the identity, or the reason of the refusal."""
-    decided = decide_key(held or policy(), credential, TRUST, HERE, at)
+    decided = judge_key(held or policy(), credential, TRUST, HERE, at)
     if isinstance(decided, Denial):
         return decided.message
     assert decided.sign_in is not None
@@ -92,7 +92,7 @@ def verdict(credential: KeyCredential, held: Policy | None = None, at: float = N
 def test_the_key_of_a_sign_in_is_its_user_with_the_groups_of_now() -> None:
     # Every name that an app may have is one: the key alone says who it is.
     for name in ("alice", "app01", "app01.staging", "bob"):
-        decided = decide_key(policy(), plain(name), TRUST, HERE, NOW)
+        decided = judge_key(policy(), plain(name), TRUST, HERE, NOW)
         assert decided == Identity("alice", frozenset({"crew"}), Method.SSO, "Company")
         assert isinstance(decided, Identity)
         assert decided.sign_in == ALICE.sign_in
@@ -139,7 +139,7 @@ def test_behind_a_prefix_the_bare_name_is_nobodys() -> None:
     trust = replace(TRUST, principal_prefix="sd:")
 
     def judged(credential: KeyCredential) -> Identity | Denial:
-        return decide_key(policy(), credential, trust, HERE, NOW)
+        return judge_key(policy(), credential, trust, HERE, NOW)
 
     ours = prefixed.sign_sign_in(key("laptop"), "alice", NUMBER, NOW + 600, ())
     assert certified("alice", ours).certificate.principals == ("sd:alice",)  # type: ignore[union-attr]
@@ -157,7 +157,7 @@ def test_behind_a_prefix_the_bare_name_is_nobodys() -> None:
     ):
         assert isinstance(judged(certified("alice", line)), Denial)
     # And where no prefix is set, one is no name.
-    assert isinstance(decide_key(policy(), certified("alice", by_hand), TRUST, HERE, NOW), Denial)
+    assert isinstance(judge_key(policy(), certified("alice", by_hand), TRUST, HERE, NOW), Denial)
 
 
 @pytest.mark.identity(23, 27)
@@ -199,7 +199,7 @@ def test_a_clock_that_is_wrong_by_four_minutes_is_right_enough_and_by_ten_is_tol
 
 def test_what_administrators_sign_holds_by_itself_as_before() -> None:
     line = CA.sign_user(key("machine"), "backup job", ["alice"], 600)
-    assert decide_key(policy(), certified("alice", line), TRUST, HERE, NOW) == Identity(
+    assert judge_key(policy(), certified("alice", line), TRUST, HERE, NOW) == Identity(
         "alice",
         frozenset({"crew"}),
         Method.CERTIFICATE,
@@ -207,7 +207,7 @@ def test_what_administrators_sign_holds_by_itself_as_before() -> None:
     )
     # Another CA may say in its key ids what it likes: it is believed for itself.
     line = OTHER_CA.sign_sign_in(key("machine"), "alice", 7, NOW + 600, ())
-    decided = decide_key(policy(), certified("alice", line), TRUST, HERE, NOW)
+    decided = judge_key(policy(), certified("alice", line), TRUST, HERE, NOW)
     assert isinstance(decided, Identity)
     assert (decided.method, decided.sign_in) == (Method.CERTIFICATE, None)
 
@@ -215,7 +215,7 @@ def test_what_administrators_sign_holds_by_itself_as_before() -> None:
 def test_a_registered_key_counts_as_such_and_falls_back_to_the_sign_in() -> None:
     mine = plain("alice").fingerprint
     held = policy(keys={mine: KeyRecord("alice", mine, key("laptop"))})
-    decided = decide_key(held, plain("alice"), TRUST, HERE, NOW)
+    decided = judge_key(held, plain("alice"), TRUST, HERE, NOW)
     assert isinstance(decided, Identity)
     assert decided.method is Method.PUBLIC_KEY
     held = policy(keys={mine: KeyRecord("gone", mine, key("laptop"))})

@@ -11,8 +11,8 @@ from stagedoor.authn.passes import (
     create_link,
     create_session,
     create_ticket,
-    identify,
     is_use_stale,
+    judge_pass,
     renew_end,
 )
 from stagedoor.model.denial import Denial, Reason
@@ -60,58 +60,58 @@ def test_whoever_was_given_it_is_who_shows_it(
     identity: Identity, create: Callable[[Identity], WebPass]
 ) -> None:
     given = create(identity)
-    assert identify(given, POLICY, NOW) == identity
-    assert identify(given, POLICY, given.expires_at - 0.001) == identity
-    refused(identify(given, POLICY, given.expires_at), "its time is over")
+    assert judge_pass(given, POLICY, NOW) == identity
+    assert judge_pass(given, POLICY, given.expires_at - 0.001) == identity
+    refused(judge_pass(given, POLICY, given.expires_at), "its time is over")
 
 
 def test_groups_are_those_of_now() -> None:
     given = session(BY_PASSWORD)
     moved = replace(POLICY, users={"dev": User("dev", frozenset({"other"}), "$argon2id$1")})
-    outcome = identify(given, moved, NOW)
+    outcome = judge_pass(given, moved, NOW)
     assert isinstance(outcome, Identity)
     assert outcome.groups == frozenset({"other"})
 
 
 def test_no_pass_is_refused_in_the_words_of_one_that_is_over() -> None:
     expired = ticket(BY_TOKEN, NOW - 1000)
-    assert identify(None, POLICY, NOW) == identify(expired, POLICY, NOW)
+    assert judge_pass(None, POLICY, NOW) == judge_pass(expired, POLICY, NOW)
 
 
 @pytest.mark.parametrize("hashed", [None, "$argon2id$2"])
 def test_a_password_that_was_changed_voids_what_it_opened(hashed: str | None) -> None:
     given = session(BY_PASSWORD)
     changed = replace(POLICY, users={"dev": User("dev", frozenset(), hashed)})
-    refused(identify(given, changed, NOW), "the password of 'dev' was changed")
+    refused(judge_pass(given, changed, NOW), "the password of 'dev' was changed")
 
 
 def test_a_password_of_a_group_that_has_none_any_more_voids_what_it_opened() -> None:
     given = session(BY_PASSWORD)
     limited = POLICY.with_passwords_for(frozenset({"oncall"}))
-    refused(identify(given, limited, NOW), "none of the groups that have passwords")
+    refused(judge_pass(given, limited, NOW), "none of the groups that have passwords")
 
 
 @pytest.mark.parametrize("identity", [BY_TOKEN, BY_KEY], ids=lambda identity: identity.method)
 def test_a_credential_that_was_removed_voids_what_it_opened(identity: Identity) -> None:
     given = session(identity)
-    refused(identify(given, replace(POLICY, tokens={}, keys={}), NOW), "was removed")
+    refused(judge_pass(given, replace(POLICY, tokens={}, keys={}), NOW), "was removed")
 
 
 @pytest.mark.parametrize("identity", EVERY, ids=lambda identity: identity.method)
 def test_a_user_who_was_removed_has_no_passes(identity: Identity) -> None:
     given = session(identity)
-    refused(identify(given, replace(POLICY, users={}), NOW), "there is no user")
+    refused(judge_pass(given, replace(POLICY, users={}), NOW), "there is no user")
 
 
 def test_a_sign_in_that_is_over_voids_its_passes() -> None:
     signed_in = replace(BY_PASSWORD, sign_in=SignIn(b"it", NOW + 20))
     given = ticket(signed_in)
-    outcome = identify(given, POLICY, NOW)
+    outcome = judge_pass(given, POLICY, NOW)
     assert isinstance(outcome, Identity)
     assert outcome.sign_in == signed_in.sign_in
-    refused(identify(given, POLICY, NOW + 20), "your sign-in has expired")
+    refused(judge_pass(given, POLICY, NOW + 20), "your sign-in has expired")
     ended = replace(POLICY, signed_out={b"it": None})
-    refused(identify(given, ended, NOW), "you signed out")
+    refused(judge_pass(given, ended, NOW), "you signed out")
 
 
 @pytest.mark.identity(34)
@@ -119,18 +119,18 @@ def test_a_provider_that_is_away_for_long_lets_its_sign_ins_open_nothing_new() -
     came = Identity("dev", frozenset(), Method.SSO, "Company")
     policy = Policy(users={"dev": User("dev")})
     given = replace(session(came), answered_at=NOW)
-    assert isinstance(identify(given, policy, NOW + 60, {"Company": 60.0}), Identity)
-    denied = identify(given, policy, NOW + 61, {"Company": 60.0})
+    assert isinstance(judge_pass(given, policy, NOW + 60, {"Company": 60.0}), Identity)
+    denied = judge_pass(given, policy, NOW + 61, {"Company": 60.0})
     assert isinstance(denied, Denial)
     # No wrong credential: what is open continues, and nobody is sent away to sign in there.
     assert denied.reason is Reason.UPSTREAM_TIMEOUT
     assert "Company has not answered" in denied.message
     silent = replace(given, answered_at=None)
-    assert isinstance(identify(silent, policy, NOW + 61, {"Company": 60.0}), Identity)
+    assert isinstance(judge_pass(silent, policy, NOW + 61, {"Company": 60.0}), Identity)
 
 
 def test_what_a_token_may_not_do_its_pass_may_not_do_either() -> None:
-    outcome = identify(ticket(BY_TOKEN), POLICY, NOW)
+    outcome = judge_pass(ticket(BY_TOKEN), POLICY, NOW)
     assert isinstance(outcome, Identity)
     assert outcome.scopes == ("connect:app01",)
 

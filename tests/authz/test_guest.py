@@ -52,7 +52,7 @@ def guest_of(rights: Grant | Denial) -> Guest:
 def test_a_share_lets_somebody_look_who_may_not_enter() -> None:
     rights = authorise_share(policy(), GUEST, "s1", NOW)
     assert rights == Grant(GUEST, APP01, 1, NOW + 3600, Guest("main", "host", "s1"))
-    assert rights.login == "host"
+    assert rights.shell_user == "host"
     assert isinstance(authorise(policy(), GUEST, APP01, NOW), Denial), "it is no right to enter"
 
 
@@ -131,7 +131,7 @@ def test_typing_takes_the_share_and_a_grant_of_ones_own() -> None:
     rights = authorise_share(policy(grants=OWN, shares=TYPING), GUEST, "s1", NOW)
     assert guest_of(rights) == Guest("main", "host", "s1", may_type=True)
     assert isinstance(rights, Grant)
-    assert rights.login == "guest"
+    assert rights.shell_user == "guest"
 
 
 def test_who_types_leaves_once_he_may_not_and_who_looks_stays() -> None:

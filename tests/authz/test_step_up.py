@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from stagedoor.authz.authoriser import Authoriser
 from stagedoor.authz.decide import authorise
-from stagedoor.authz.step_up import NOWHERE, StepUpRules, check_proof
+from stagedoor.authz.step_up import NO_STEP_UP, StepUpRules, check_proof
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant, GrantRule
 from stagedoor.model.identity import Identity, Method, SignIn
@@ -90,7 +90,7 @@ def test_a_security_key_that_asked_its_person_needs_no_other_proof() -> None:
 def test_only_the_named_targets_want_it() -> None:
     assert wanted(target=Target("shop")) is None
     assert wanted(target=Target("shop", "staging")) is None
-    assert wanted(rules=NOWHERE) is None
+    assert wanted(rules=NO_STEP_UP) is None
     by_app = replace(RULES, targets=StepUpSettings(targets=("shop",)).patterns)
     assert wanted(target=Target("shop"), rules=by_app) is not None
     assert wanted(rules=by_app) is not None, "in every environment"

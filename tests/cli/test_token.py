@@ -6,7 +6,7 @@ import pytest
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.service import AdminService
-from stagedoor.authn.decide import decide
+from stagedoor.authn.decide import judge_credential
 from stagedoor.model.credential import PasswordCredential, TokenCredential
 from stagedoor.model.denial import Denial
 from stagedoor.model.errors import NotFoundError, RefusedError
@@ -30,10 +30,10 @@ def test_a_token_gets_its_owner_in_and_nobody_else(alice: Desk, service: AdminSe
     text = alice.out("token", "create", "alice").strip()
     policy = admin.read_policy(service)
     now = time.time()
-    assert isinstance(decide(policy, TokenCredential(text), now), Identity)
-    assert isinstance(decide(policy, PasswordCredential("alice", text), now), Identity)
-    assert isinstance(decide(policy, PasswordCredential("bob", text), now), Denial)
-    assert isinstance(decide(policy, TokenCredential(text), now + 31 * 86400), Denial)
+    assert isinstance(judge_credential(policy, TokenCredential(text), now), Identity)
+    assert isinstance(judge_credential(policy, PasswordCredential("alice", text), now), Identity)
+    assert isinstance(judge_credential(policy, PasswordCredential("bob", text), now), Denial)
+    assert isinstance(judge_credential(policy, TokenCredential(text), now + 31 * 86400), Denial)
 
 
 def test_a_revoked_token_is_gone(alice: Desk, service: AdminService) -> None:

@@ -19,7 +19,7 @@ async def refused(it: Story) -> tuple[str, float]:
     """Return the refusal that a client gets now, and the seconds it took."""
     loop = asyncio.get_running_loop()
     began = loop.time()
-    denial = await it.shells.enter(APP01, lambda step: None)
+    denial = await it.shells.start_without_grant(APP01, lambda step: None)
     assert isinstance(denial, Denial)
     return denial.message, loop.time() - began
 

@@ -61,15 +61,15 @@ async def test_who_comes_to_a_shell_whose_keys_have_ended_is_told_so() -> None:
         await it.come()
         it.lead_no_more()
         await asyncio.sleep(KEYS_LEASE_S - 1)
-        assert isinstance(await it.shells.enter(APP01, lambda step: None), Shell)
+        assert isinstance(await it.shells.start_without_grant(APP01, lambda step: None), Shell)
         await asyncio.sleep(2)
-        refused = await it.shells.enter(APP01, lambda step: None)
+        refused = await it.shells.start_without_grant(APP01, lambda step: None)
         assert isinstance(refused, Denial)
         assert "no controller has renewed them" in refused.message
         it.lead(AppSettings())
         await asyncio.sleep(SETTLED_S)
         assert good(it) == {"alice"}
-        assert isinstance(await it.shells.enter(APP01, lambda step: None), Shell)
+        assert isinstance(await it.shells.start_without_grant(APP01, lambda step: None), Shell)
 
 
 @in_virtual_time

@@ -49,7 +49,7 @@ async def test_who_waits_for_a_node_is_told_each_minute_and_gets_in_when_it_is_t
     async with story() as it:
         ready = without_nodes(it)
         steps: list[ProgressStep] = []
-        waiting = asyncio.create_task(it.shells.enter(APP01, steps.append))
+        waiting = asyncio.create_task(it.shells.start_without_grant(APP01, steps.append))
         await asyncio.sleep(12)
         it.cluster.put(event(it.pod(), "TriggeredScaleUp", "pod triggered scale-up"))
         await asyncio.sleep(5 * MINUTE_S)
@@ -70,7 +70,7 @@ async def test_who_waits_for_a_node_that_nobody_adds_is_told_soon() -> None:
     async with story() as it:
         without_nodes(it)
         began = now()
-        waiting = asyncio.create_task(it.shells.enter(APP01, lambda step: None))
+        waiting = asyncio.create_task(it.shells.start_without_grant(APP01, lambda step: None))
         await asyncio.sleep(12)
         it.cluster.put(event(it.pod(), "NotTriggerScaleUp", "1 max node group size reached"))
         denial = await waiting

@@ -26,7 +26,7 @@ from stagedoor.shells.kubernetes.derive.annotations import AppSettings
 from stagedoor.shells.kubernetes.derive.kit import Kit
 from stagedoor.shells.kubernetes.derive.notes import NoteKind
 from stagedoor.shells.kubernetes.live.lifecycle import IN_USE_S, RECHECK_S, RENEW_S
-from stagedoor.shells.kubernetes.live.start import LOOK_S, UNCHANGED_SETTLE_S
+from stagedoor.shells.kubernetes.live.start import CHECK_EVERY_S, UNCHANGED_SETTLE_S
 from stagedoor.shells.kubernetes.names import CONTAINER, IDLE_SINCE, OPT_IN, STALE
 from stagedoor.wire.rfc3339 import show_time
 from tests.kube.apps import deployment
@@ -97,7 +97,7 @@ class Story:
             task.cancel()
 
     async def enter(self) -> Shell:
-        entered = await self.shells.enter(APP01, lambda step: None)
+        entered = await self.shells.start_without_grant(APP01, lambda step: None)
         assert isinstance(entered, Shell), entered
         return entered
 
@@ -474,11 +474,11 @@ async def test_an_app_that_offers_no_shell_any_more_while_it_is_read_has_none(
 async def test_who_waits_for_an_app_that_offers_no_shell_any_more_is_told() -> None:
     async with story() as it:
         it.lead_no_more()
-        waiting = asyncio.create_task(it.shells.enter(APP01, lambda step: None))
+        waiting = asyncio.create_task(it.shells.start_without_grant(APP01, lambda step: None))
         await it.until(lambda: LEASE in it.cluster.objects)
         app = it.cluster.objects[Kind.DEPLOYMENT, "apps", "app01"]
         it.cluster.put({**app, "metadata": {**app["metadata"], "labels": {}}})
-        async with asyncio.timeout(UNCHANGED_SETTLE_S + 2 * LOOK_S):
+        async with asyncio.timeout(UNCHANGED_SETTLE_S + 2 * CHECK_EVERY_S):
             refused = await waiting
         assert isinstance(refused, Denial)
         assert "the app no longer offers a shell" in refused.message
@@ -541,7 +541,7 @@ async def test_a_shell_in_use_outlives_an_absence_of_the_api_that_is_longer_than
 async def test_who_asks_for_a_shell_while_the_api_is_gone_is_told() -> None:
     async with story() as it:
         it.cluster.down = True
-        refused = await it.shells.enter(APP01, lambda step: None)
+        refused = await it.shells.start_without_grant(APP01, lambda step: None)
         assert isinstance(refused, Denial)
         assert "asking the cluster" in refused.message
         it.cluster.down = False

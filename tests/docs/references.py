@@ -125,7 +125,7 @@ def _by_suffix() -> dict[tuple[str, ...], list[Module]]:
 
 
 def resolves(reference: str) -> bool:
-    """Return whether `reference`, such as `flow.Flow.enter` or `Entered.release`, exists."""
+    """Return whether `reference`, such as `flow.Flow.enter` or `EnteredSession.release`, exists."""
     parts = tuple(reference.removesuffix("()").split("."))
     if parts in _by_suffix() or (len(parts) == 2 and parts[1] in classes().get(parts[0], ())):
         return True

@@ -153,9 +153,11 @@ def test_names_on_pages_exist() -> None:
 
 def test_a_name_that_is_gone_is_reported() -> None:
     gone = "_".join(["enter", "nowhere"])  # else it would be a word of this file
-    source = f'"""`flow.enter_nobody`, `Entered.vanish`, `store/gone.py`. Raises GoneAwayError. `{gone}`"""'
+    source = (
+        f'"""`flow.enter_nobody`, `Flow.vanish`, `store/gone.py`. Raises GoneAwayError. `{gone}`"""'
+    )
     texts = references.python_texts(source)
     assert stale(ROOT / "src/stagedoor/example.py", texts, source) == [
         f"src/stagedoor/example.py:1: {name}"
-        for name in ("flow.enter_nobody", "Entered.vanish", "store/gone.py", "GoneAwayError", gone)
+        for name in ("flow.enter_nobody", "Flow.vanish", "store/gone.py", "GoneAwayError", gone)
     ]

@@ -8,7 +8,7 @@ import pytest
 from stagedoor.listeners.resume_endpoints import ResumeEndpoints
 from stagedoor.listeners.resumption import ResumableConnection
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.session import Ready
+from stagedoor.model.session import ReadyShell
 from stagedoor.model.shell import Shell
 from stagedoor.model.target import Target
 from stagedoor.net.tcp import TcpStream
@@ -16,7 +16,7 @@ from stagedoor.resume.requests import StreamTicket
 from stagedoor.wire.http.connect import ResumeRequest
 from tests.session.stages import GRANT, OPENED
 
-READY = Ready(GRANT, Shell(Target("app01"), "127.0.0.1", 22, resume_port=2223))
+READY = ReadyShell(GRANT, Shell(Target("app01"), "127.0.0.1", 22, resume_port=2223))
 OVER = Denial(Reason.SESSION_OVER, "the session has ended")
 UNAVAILABLE = Denial(Reason.SHELL_UNAVAILABLE, "the session cannot be resumed now")
 anything: Any = None
@@ -65,7 +65,7 @@ async def test_a_connection_that_a_slow_endpoint_may_read_is_not_used_for_a_plai
         async def open(self, *_: object) -> StreamTicket:
             raise TimeoutError
 
-    async def dial(_: Ready) -> TcpStream:
+    async def dial(_: ReadyShell) -> TcpStream:
         dialled.append(TcpStream(socket.socket()))
         return dialled[-1]
 

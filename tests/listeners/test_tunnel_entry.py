@@ -8,9 +8,9 @@ import pytest
 
 from stagedoor.listeners.downstream import Downstream
 from stagedoor.listeners.tunnel import TunnelListener
-from stagedoor.model.session import STOPPED, End, Ended, Opened
+from stagedoor.model.session import STOPPED, EndReason, OpenedSession, SessionResult
 from stagedoor.net.tcp import TcpStream
-from stagedoor.session.entered import Entered
+from stagedoor.session.entered import EnteredSession
 from stagedoor.wire.http.connect import HeadParser, Request
 from tests.session.stages import OPENED, SOURCE
 
@@ -18,14 +18,14 @@ from tests.session.stages import OPENED, SOURCE
 async def test_a_login_that_is_stopped_just_after_its_entry_ends_its_session(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    ended: list[Ended] = []
+    ended: list[SessionResult] = []
 
     class OneFlow:
-        async def enter_by_name(self, *_: object, **__: object) -> Entered:
+        async def enter_by_name(self, *_: object, **__: object) -> EnteredSession:
             owner: Any = self
-            return Entered(owner, OPENED, TcpStream(socket.socket()))
+            return EnteredSession(owner, OPENED, TcpStream(socket.socket()))
 
-        def close_session(self, _: Opened, end: Ended) -> None:
+        def close_session(self, _: OpenedSession, end: SessionResult) -> None:
             ended.append(end)
 
     async def stop(_: Downstream) -> None:
@@ -39,4 +39,4 @@ async def test_a_login_that_is_stopped_just_after_its_entry_ends_its_session(
     monkeypatch.setattr(Downstream, "stop_watching", stop)
     with socket.socket() as client, pytest.raises(asyncio.CancelledError):
         await listener._enter(Downstream(TcpStream(client), SOURCE), request)
-    assert [end.end for end in ended] == [End.UNREACHED]
+    assert [end.end for end in ended] == [EndReason.UNREACHED]

@@ -70,7 +70,7 @@ async def test_what_does_not_go_out_at_once_comes_before_the_answer_whole() -> N
     assert len(wire.sent) == 7
     wire.room = 10_000
     async with asyncio.timeout(60):
-        await waiting.refuse(Denial(Reason.SHELL_UNAVAILABLE, "no"))
+        await waiting.send_refusal(Denial(Reason.SHELL_UNAVAILABLE, "no"))
     expected = encode_interim(ProgressStep("scheduling")) + encode_interim(
         ProgressStep("starting container")
     )

@@ -13,7 +13,7 @@ import pytest
 
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.source import Source
-from stagedoor.net.listen import Acceptor, Listening, adopt, bind
+from stagedoor.net.listen import Acceptor, ListeningGroup, adopt, bind
 from stagedoor.net.tcp import TcpStream
 from tests.net.peers import HAS_IPV6
 from tests.waiting import BOUND_S
@@ -59,7 +59,7 @@ class Accepted:
             stream.close()
 
 
-def taken_over(listening: Listening) -> socket.socket:
+def taken_over(listening: ListeningGroup) -> socket.socket:
     """Return the listening socket as a worker inherits it."""
     return adopt(os.dup(listening.list_descriptors()[0]))
 

@@ -9,7 +9,7 @@ import pytest
 
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity, Method
-from stagedoor.model.session import AccessMethod, Opened, Ready
+from stagedoor.model.session import AccessMethod, OpenedSession, ReadyShell
 from stagedoor.model.shell import Shell
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
@@ -23,12 +23,12 @@ BOUND_S = allow(20.0)
 """How long a test waits for what must come."""
 APP01 = Target("app01")
 DEV = Identity("dev", frozenset(), Method.PUBLIC_KEY)
-OPENED = Opened(
+OPENED = OpenedSession(
     "0" * 26,
     1000.0,
     AccessMethod.DIRECT,
     Source(ip_address("127.0.0.1"), 40000),
-    Ready(Grant(DEV, APP01, 7, None), Shell(APP01, "127.0.0.1", 2222)),
+    ReadyShell(Grant(DEV, APP01, 7, None), Shell(APP01, "127.0.0.1", 2222)),
 )
 HEADER = AsciicastHeader(80, 24, 1000)
 
@@ -40,7 +40,7 @@ class Overs:
     all: list[RecordingEnded] = field(default_factory=list)
     _changed: threading.Condition = field(default_factory=threading.Condition)
 
-    def __call__(self, opened: Opened, over: RecordingEnded) -> None:
+    def __call__(self, opened: OpenedSession, over: RecordingEnded) -> None:
         with self._changed:
             self.all.append(over)
             self._changed.notify_all()

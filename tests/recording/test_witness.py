@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from stagedoor.audit.words import make_noted_event
 from stagedoor.model.event import EventKind
-from stagedoor.model.session import Opened
+from stagedoor.model.session import OpenedSession
 from stagedoor.recording.channel_audit import (
     BATCH,
     COMMAND_BYTES,
@@ -32,7 +32,7 @@ class Notes:
     def __init__(self) -> None:
         self.all: list[tuple[EventKind, Mapping[str, Any]]] = []
 
-    def __call__(self, opened: Opened, kind: EventKind, fields: Mapping[str, Any]) -> None:
+    def __call__(self, opened: OpenedSession, kind: EventKind, fields: Mapping[str, Any]) -> None:
         self.all.append((kind, make_noted_event(opened, kind, fields, "i", 0.0).fields))
 
     def of(self, kind: EventKind) -> list[Mapping[str, Any]]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stagedoor.model.session import End, Ended
+from stagedoor.model.session import EndReason, SessionResult
 from stagedoor.net.tcp import TcpStream
 from stagedoor.net.tls import TlsStream, make_client_context, make_server_context
 from stagedoor.relay.limits import RelayLimits
@@ -26,9 +26,9 @@ class Run:
     upstream: Peer
     ours: tuple[Stream, Stream]
     link: Tunnel
-    ends: "queue.Queue[Ended]" = field(default_factory=queue.Queue)
+    ends: "queue.Queue[SessionResult]" = field(default_factory=queue.Queue)
 
-    def ended(self) -> Ended:
+    def ended(self) -> SessionResult:
         return self.ends.get(timeout=PATIENCE_S)
 
 
@@ -50,7 +50,7 @@ class RelayHarness:
     def open(
         self,
         early: bytes = b"",
-        on_end: Callable[[Ended], None] | None = None,
+        on_end: Callable[[SessionResult], None] | None = None,
         prepare: Callable[[Peer, Stream], None] | None = None,
         preface: Preface | None = None,
     ) -> Run:
@@ -62,9 +62,9 @@ class RelayHarness:
         if prepare is not None:
             prepare(downstream, ours_down)
             prepare(upstream, ours_up)
-        ends: queue.Queue[Ended] = queue.Queue()
+        ends: queue.Queue[SessionResult] = queue.Queue()
 
-        def record(ended: Ended) -> None:
+        def record(ended: SessionResult) -> None:
             ends.put(ended)
             if on_end is not None:
                 on_end(ended)
@@ -81,8 +81,10 @@ class RelayHarness:
         # Requests are done in order: when this tunnel has ended, the idle check is over.
         peer_down, down = tcp_pair()
         peer_up, up = tcp_pair()
-        ends: queue.Queue[Ended] = queue.Queue()
-        self.relay.start(TcpStream(down), TcpStream(up), b"", ends.put).request_end(End.EVICTED)
+        ends: queue.Queue[SessionResult] = queue.Queue()
+        self.relay.start(TcpStream(down), TcpStream(up), b"", ends.put).request_end(
+            EndReason.EVICTED
+        )
         ends.get(timeout=PATIENCE_S)
         peer_down.close()
         peer_up.close()

@@ -9,7 +9,7 @@ import socket
 import sys
 from pathlib import Path
 
-from stagedoor.model.session import Ended
+from stagedoor.model.session import SessionResult
 from stagedoor.net.tcp import TcpStream
 from stagedoor.net.tls import TlsStream, make_server_context
 from stagedoor.relay.loop import Relay
@@ -35,7 +35,7 @@ def main(kind: str, upstream_port: str, cert_file: str, key_file: str) -> None:
         relay.start(downstream, TcpStream(upstream), b"", ended)
 
 
-def ended(end: Ended) -> None:
+def ended(end: SessionResult) -> None:
     print(end.end.value, flush=True)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stagedoor.model.session import End
+from stagedoor.model.session import EndReason
 from stagedoor.relay.limits import RelayLimits
 from stagedoor.relay.ports import Stream
 from tests.net.peers import PATIENCE_S, Peer
@@ -107,7 +107,7 @@ def test_what_arrives_is_a_prefix_and_whole_when_the_end_was_orderly(
                         side.peer.reset()
                     side.open = orderly = False
                 case "close":
-                    run.link.request_end(End.EVICTED)
+                    run.link.request_end(EndReason.EVICTED)
                     orderly = False
         for side in played.values():
             if side.open:
@@ -124,8 +124,8 @@ def test_what_arrives_is_a_prefix_and_whole_when_the_end_was_orderly(
         assert down.got == BYTES[: len(down.got)]
         assert len(down.got) <= up.sent
         if orderly:
-            assert ended.end is End.CLOSED
-        if ended.end is End.CLOSED:
+            assert ended.end is EndReason.CLOSED
+        if ended.end is EndReason.CLOSED:
             assert (ended.counts.sent, ended.counts.received) == (down.sent, up.sent)
         if orderly:
             assert (len(up.got), len(down.got)) == (down.sent, up.sent)

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 
 from stagedoor.model.farewell import FAREWELL_S
-from stagedoor.model.session import End
+from stagedoor.model.session import EndReason
 from stagedoor.model.target import Target
 from stagedoor.wire.ssh.preface import SshPreface
 from tests.net.peers import PATIENCE_S, Peer
@@ -35,7 +35,7 @@ def test_what_it_still_sends_is_taken_until_it_hangs_up(harness: RelayHarness) -
     run.downstream.half_close()
     run.downstream.read_to_end()
     ended = run.ended()
-    assert ended.end is End.UNREACHED
+    assert ended.end is EndReason.UNREACHED
     assert FIX in ended.detail
 
 
@@ -51,7 +51,7 @@ def test_an_upstream_that_resets_is_no_other(harness: RelayHarness) -> None:
     run.downstream.send(b"its next message")
     run.downstream.half_close()
     run.downstream.read_to_end()
-    assert run.ended().end is End.UNREACHED
+    assert run.ended().end is EndReason.UNREACHED
 
 
 def test_one_that_had_sent_its_end_already_ends_at_once(harness: RelayHarness) -> None:
@@ -61,7 +61,7 @@ def test_one_that_had_sent_its_end_already_ends_at_once(harness: RelayHarness) -
     run.upstream.send(LINE)
     run.upstream.half_close()
     assert ADVICE in run.downstream.read_to_end()
-    assert run.ended().end is End.UNREACHED
+    assert run.ended().end is EndReason.UNREACHED
 
 
 def test_one_that_stays_is_closed_in_the_end(make_harness: Callable[..., RelayHarness]) -> None:
@@ -74,7 +74,7 @@ def test_one_that_stays_is_closed_in_the_end(make_harness: Callable[..., RelayHa
     assert run.ends.empty()
     now[0] += 0.2
     harness.check_idle()
-    assert run.ended().end is End.UNREACHED
+    assert run.ended().end is EndReason.UNREACHED
     assert run.downstream.read_to_end() == b""
 
 
@@ -86,4 +86,4 @@ def test_a_gateway_that_stops_does_not_wait_for_it(
     closing = threading.Thread(target=harness.relay.stop)
     closing.start()
     closing.join(PATIENCE_S)
-    assert run.ended().end is End.UNREACHED
+    assert run.ended().end is EndReason.UNREACHED

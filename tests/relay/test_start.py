@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from stagedoor.model.session import Counts, End, Ended
+from stagedoor.model.session import Counts, EndReason, SessionResult
 from stagedoor.model.units import KIB, MIB
 from stagedoor.net.tcp import TcpStream
 from stagedoor.relay.loop import Relay
@@ -62,11 +62,13 @@ def stream() -> tuple[TcpStream, socket.socket]:
 @pytest.mark.parametrize("room", [0, 1])
 def test_a_tunnel_that_cannot_be_watched_ends_and_says_why(room: int) -> None:
     relay = Relay(poller=Full(room))
-    over, ends = threading.Event(), list[Ended]()
+    over, ends = threading.Event(), list[SessionResult]()
     (downstream, client), (upstream, server) = stream(), stream()
     relay.start(downstream, upstream, b"", lambda ended: (ends.append(ended), over.set())[1])
     assert over.wait(BOUND_S)
-    assert ends == [Ended(End.FAULT, Counts(), "cannot watch it: No space left on device")]
+    assert ends == [
+        SessionResult(EndReason.FAULT, Counts(), "cannot watch it: No space left on device")
+    ]
     for far in (client, server):
         with pytest.raises(ConnectionResetError):
             far.recv(1)
@@ -77,7 +79,7 @@ def test_a_tunnel_that_cannot_be_watched_ends_and_says_why(room: int) -> None:
 def test_a_sink_that_blocks_before_it_is_watched_ends_nothing() -> None:
     poller = Late()
     relay = Relay(poller=poller)
-    over, ends = threading.Event(), list[Ended]()
+    over, ends = threading.Event(), list[SessionResult]()
     (downstream, client), (upstream, server) = stream(), stream()
     poller.late = upstream.fileno()
     sent = bytes(range(256)) * 64 * KIB  # more than all buffers take
@@ -97,7 +99,7 @@ def test_a_sink_that_blocks_before_it_is_watched_ends_nothing() -> None:
     sender.join()
     assert received == sent
     assert over.wait(BOUND_S)
-    assert [ended.end for ended in ends] == [End.CLOSED]
+    assert [ended.end for ended in ends] == [EndReason.CLOSED]
     relay.stop()
 
 

@@ -4,23 +4,23 @@ import errno
 
 import pytest
 
-from stagedoor.model.session import End
+from stagedoor.model.session import EndReason
 from stagedoor.relay.state import Side, judge_failure
 
 
 @pytest.mark.parametrize(
     ("number", "downstream", "upstream"),
     [
-        (errno.ECONNRESET, End.DOWNSTREAM_RESET, End.UPSTREAM_RESET),
-        (errno.EPIPE, End.DOWNSTREAM_RESET, End.UPSTREAM_RESET),
-        (None, End.DOWNSTREAM_RESET, End.UPSTREAM_RESET),
-        (errno.ETIMEDOUT, End.DOWNSTREAM_LOST, End.UPSTREAM_LOST),
-        (errno.EHOSTUNREACH, End.DOWNSTREAM_LOST, End.UPSTREAM_LOST),
-        (errno.ENETUNREACH, End.DOWNSTREAM_LOST, End.UPSTREAM_LOST),
+        (errno.ECONNRESET, EndReason.DOWNSTREAM_RESET, EndReason.UPSTREAM_RESET),
+        (errno.EPIPE, EndReason.DOWNSTREAM_RESET, EndReason.UPSTREAM_RESET),
+        (None, EndReason.DOWNSTREAM_RESET, EndReason.UPSTREAM_RESET),
+        (errno.ETIMEDOUT, EndReason.DOWNSTREAM_LOST, EndReason.UPSTREAM_LOST),
+        (errno.EHOSTUNREACH, EndReason.DOWNSTREAM_LOST, EndReason.UPSTREAM_LOST),
+        (errno.ENETUNREACH, EndReason.DOWNSTREAM_LOST, EndReason.UPSTREAM_LOST),
     ],
 )
 def test_an_error_names_the_side_and_whether_it_vanished(
-    number: int | None, downstream: End, upstream: End
+    number: int | None, downstream: EndReason, upstream: EndReason
 ) -> None:
     assert judge_failure(Side.DOWNSTREAM, number) is downstream
     assert judge_failure(Side.UPSTREAM, number) is upstream

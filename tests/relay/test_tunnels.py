@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from stagedoor.model.session import Counts, End, Ended
+from stagedoor.model.session import Counts, EndReason, SessionResult
 from stagedoor.relay.limits import RelayLimits
 from stagedoor.relay.ports import Stream
 from tests.net.peers import PATIENCE_S, Peer
@@ -26,7 +26,7 @@ def test_bytes_arrive_both_ways_and_are_counted(harness: RelayHarness) -> None:
     assert run.downstream.read_exactly(8) == b"bin etc\n"
     run.downstream.half_close()
     run.upstream.half_close()
-    assert run.ended() == Ended(End.CLOSED, Counts(sent=3, received=8))
+    assert run.ended() == SessionResult(EndReason.CLOSED, Counts(sent=3, received=8))
     assert run.link.read_counts() == Counts(3, 8)
 
 
@@ -51,7 +51,7 @@ def test_either_end_may_half_close_and_still_gets_late_data(
     assert run.ends.empty(), "it is over only when both directions are"
     other.half_close()
     assert closer.read_to_end() == b""
-    assert run.ended().end is End.CLOSED
+    assert run.ended().end is EndReason.CLOSED
 
 
 @pytest.mark.line(30)
@@ -70,15 +70,15 @@ def test_data_and_the_end_sent_together_arrive_whole(harness: RelayHarness) -> N
     for thread in (sent, back, reader):
         thread.join()
     assert received == [LARGE]
-    assert run.ended() == Ended(End.CLOSED, Counts(len(LARGE), len(LARGE)))
+    assert run.ended() == SessionResult(EndReason.CLOSED, Counts(len(LARGE), len(LARGE)))
 
 
 @pytest.mark.line(31)
 @pytest.mark.parametrize(
     ("side", "end"),
-    [("downstream", End.DOWNSTREAM_RESET), ("upstream", End.UPSTREAM_RESET)],
+    [("downstream", EndReason.DOWNSTREAM_RESET), ("upstream", EndReason.UPSTREAM_RESET)],
 )
-def test_a_reset_arrives_as_a_reset(harness: RelayHarness, side: str, end: End) -> None:
+def test_a_reset_arrives_as_a_reset(harness: RelayHarness, side: str, end: EndReason) -> None:
     run = harness.open()
     run.downstream.send(b"x")
     run.upstream.read_exactly(1)
@@ -103,7 +103,7 @@ def test_what_came_before_a_reset_is_delivered_before_it(harness: RelayHarness) 
     assert run.downstream.read_exactly(10) == b"last words"
     with pytest.raises(ConnectionResetError):
         run.downstream.read()
-    assert run.ended().end is End.UPSTREAM_RESET
+    assert run.ended().end is EndReason.UPSTREAM_RESET
 
 
 @pytest.mark.line(31)
@@ -114,7 +114,7 @@ def test_a_reset_after_a_half_close_is_seen(
     run.downstream.half_close()
     assert run.upstream.read() == b""
     run.downstream.reset()
-    assert run.ended().end is End.DOWNSTREAM_RESET
+    assert run.ended().end is EndReason.DOWNSTREAM_RESET
     # Past its peer's end recv(2) reports no error; the socket holds it all the same.
     number = run.upstream.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     assert number in {errno.ECONNRESET, errno.EPIPE}
@@ -128,22 +128,22 @@ def test_early_data_comes_first_once_and_in_order(harness: RelayHarness) -> None
     assert run.upstream.read_exactly(9) == b"then this"
     run.downstream.half_close()
     run.upstream.half_close()
-    assert run.ended() == Ended(End.CLOSED, Counts(len(early) + 9, 0))
+    assert run.ended() == SessionResult(EndReason.CLOSED, Counts(len(early) + 9, 0))
 
 
 def test_a_tunnel_is_closed_from_outside_with_its_reason(harness: RelayHarness) -> None:
     run = harness.open()
     run.downstream.send(b"x")
     run.upstream.read_exactly(1)
-    run.link.request_end(End.REVOKED, "the grant was removed")
-    assert run.ended() == Ended(End.REVOKED, Counts(1, 0), "the grant was removed")
+    run.link.request_end(EndReason.REVOKED, "the grant was removed")
+    assert run.ended() == SessionResult(EndReason.REVOKED, Counts(1, 0), "the grant was removed")
     for peer in (run.downstream, run.upstream):
         with pytest.raises(ConnectionResetError):
             peer.sock.recv(1)
-    run.link.request_end(End.EVICTED)  # too late: it stays as it ended
+    run.link.request_end(EndReason.EVICTED)  # too late: it stays as it ended
     other = harness.open()
-    other.link.request_end(End.EVICTED)
-    assert other.ended().end is End.EVICTED
+    other.link.request_end(EndReason.EVICTED)
+    assert other.ended().end is EndReason.EVICTED
     assert run.ends.empty()
 
 
@@ -151,22 +151,22 @@ def test_closing_the_relay_ends_every_tunnel_as_drained(harness: RelayHarness) -
     runs = [harness.open() for _ in range(5)]
     assert harness.count_tunnels() == 5
     harness.relay.stop()
-    assert [run.ended().end for run in runs] == [End.DRAINED] * 5
+    assert [run.ended().end for run in runs] == [EndReason.DRAINED] * 5
     assert harness.count_tunnels() == 0
     late = harness.open()
-    assert late.ended().end is End.DRAINED
+    assert late.ended().end is EndReason.DRAINED
     assert all(stream.fileno() == -1 for stream in late.ours)
 
 
 def test_a_holder_that_fails_takes_no_other_tunnel_with_it(
     harness: RelayHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(_: Ended) -> None:
+    def fail(_: SessionResult) -> None:
         raise RuntimeError("the holder's own fault")
 
     bad, good = harness.open(on_end=fail), harness.open()
     bad.downstream.reset()
-    assert bad.ended().end is End.DOWNSTREAM_RESET
+    assert bad.ended().end is EndReason.DOWNSTREAM_RESET
     good.downstream.send(b"still here")
     assert good.upstream.read_exactly(10) == b"still here"
     assert "owner of a tunnel failed" in caplog.text
@@ -176,19 +176,19 @@ def test_a_holder_that_fails_takes_no_other_tunnel_with_it(
 @pytest.mark.parametrize(
     ("way", "end"),
     [
-        ("both close", End.CLOSED),
-        ("downstream resets", End.DOWNSTREAM_RESET),
-        ("upstream resets", End.UPSTREAM_RESET),
-        ("from outside", End.EVICTED),
-        ("at once from outside", End.EVICTED),
-        ("idle", End.IDLE),
-        ("the relay closes", End.DRAINED),
+        ("both close", EndReason.CLOSED),
+        ("downstream resets", EndReason.DOWNSTREAM_RESET),
+        ("upstream resets", EndReason.UPSTREAM_RESET),
+        ("from outside", EndReason.EVICTED),
+        ("at once from outside", EndReason.EVICTED),
+        ("idle", EndReason.IDLE),
+        ("the relay closes", EndReason.DRAINED),
         ("gone before the start", None),
-        ("blocked both ways, then reset", End.DOWNSTREAM_RESET),
+        ("blocked both ways, then reset", EndReason.DOWNSTREAM_RESET),
     ],
 )
 def test_the_slot_is_released_on_every_way_out(
-    make_harness: Callable[..., RelayHarness], way: str, end: End | None
+    make_harness: Callable[..., RelayHarness], way: str, end: EndReason | None
 ) -> None:
     now = [0.0]
     limits = RelayLimits(idle_timeout_s=3600)
@@ -214,7 +214,7 @@ def test_the_slot_is_released_on_every_way_out(
         case "upstream resets":
             run.upstream.reset()
         case "from outside" | "at once from outside":
-            run.link.request_end(End.EVICTED)
+            run.link.request_end(EndReason.EVICTED)
         case "idle":
             harness.check_idle()
             now[0] += 2 * 3600
@@ -229,7 +229,7 @@ def test_the_slot_is_released_on_every_way_out(
             run.downstream.reset()
     ended = run.ended()
     if end is None:
-        assert ended.end in {End.DOWNSTREAM_RESET, End.UPSTREAM_RESET}
+        assert ended.end in {EndReason.DOWNSTREAM_RESET, EndReason.UPSTREAM_RESET}
     else:
         assert ended.end is end
     assert harness.count_tunnels() == 0
@@ -264,7 +264,7 @@ def test_a_tunnel_with_keepalives_lives_a_day_and_an_idle_one_does_not(
         now[0] += 15 * 60
         harness.check_idle()
     assert busy.ends.empty()
-    assert idle.ended() == Ended(End.IDLE, Counts(1, 0), "no byte moved for 3600 s")
+    assert idle.ended() == SessionResult(EndReason.IDLE, Counts(1, 0), "no byte moved for 3600 s")
     assert harness.count_tunnels() == 1
 
 
@@ -285,10 +285,11 @@ def test_without_an_idle_timeout_a_silent_tunnel_lives_for_ever(
 @pytest.mark.line(33)
 @pytest.mark.parametrize("state", ["silent", "in the middle of a transfer"])
 @pytest.mark.parametrize(
-    ("side", "end"), [("downstream", End.DOWNSTREAM_LOST), ("upstream", End.UPSTREAM_LOST)]
+    ("side", "end"),
+    [("downstream", EndReason.DOWNSTREAM_LOST), ("upstream", EndReason.UPSTREAM_LOST)],
 )
 def test_a_peer_that_vanished_is_reaped_and_reported_as_lost(
-    harness: RelayHarness, side: str, end: End, state: str
+    harness: RelayHarness, side: str, end: EndReason, state: str
 ) -> None:
     def short(_: Peer, stream: Stream) -> None:
         sock = socket.socket(fileno=stream.fileno())
@@ -320,11 +321,11 @@ def test_a_tunnel_that_is_just_being_started_is_not_idle(
     harness = make_harness(limits=limits, clock=lambda: 1_000_000.0)
     begun, go_on = threading.Event(), threading.Event()
 
-    def hold(_: Ended) -> None:
+    def hold(_: SessionResult) -> None:
         begun.set()
         go_on.wait(PATIENCE_S)
 
-    harness.open(on_end=hold).link.request_end(End.EVICTED)
+    harness.open(on_end=hold).link.request_end(EndReason.EVICTED)
     assert begun.wait(PATIENCE_S)
     # While the relay's thread is held, an idle check is requested, and then a tunnel is started.
     harness.relay._ask(harness.relay._end_idle)
@@ -344,7 +345,7 @@ def test_an_end_that_was_closed_before_the_start_harms_no_other_tunnel(
         stream.close()
 
     run = harness.open(prepare=close)
-    assert run.ended().end is End.FAULT
+    assert run.ended().end is EndReason.FAULT
     other.downstream.send(b"x")
     assert other.upstream.read_exactly(1) == b"x"
     assert harness.count_tunnels() == 1
@@ -367,8 +368,8 @@ def test_when_the_thread_itself_fails_no_tunnel_hangs(
         OSError
     ):  # it may fail before the byte is sent: then all is over already
         run.downstream.send(b"x")
-    assert run.ended().end is End.FAULT
-    assert harness.open().ended().end is End.DRAINED
+    assert run.ended().end is EndReason.FAULT
+    assert harness.open().ended().end is EndReason.DRAINED
     harness.relay.stop()
     assert "a broken clock" in caplog.text
 

@@ -17,7 +17,14 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import StoreError
 from stagedoor.model.event import EventKind
 from stagedoor.model.metric import OTHER, Metric, MetricKind, Series
-from stagedoor.model.session import AccessMethod, Counts, End, Ended, Opened, ResumedSession
+from stagedoor.model.session import (
+    AccessMethod,
+    Counts,
+    EndReason,
+    OpenedSession,
+    ResumedSession,
+    SessionResult,
+)
 from stagedoor.model.shell import ProgressStep, Shell
 from stagedoor.model.target import Target
 from stagedoor.serve.metrics import definitions as metrics
@@ -57,13 +64,13 @@ class Book:
         self.opened += 1
         name = f"s{self.opened}" if about[3] is None else about[3].id
         before = Counts() if about[3] is None else about[3].counts
-        return Opened(name, 0.0, about[1], about[2], about[0], before)
+        return OpenedSession(name, 0.0, about[1], about[2], about[0], before)
 
     def close_session(self, *about: Any) -> None: ...
 
     def release(self, *about: Any) -> None: ...
 
-    def deny(self, *about: Any, **more: Any) -> None: ...
+    def record_denial(self, *about: Any, **more: Any) -> None: ...
 
 
 def test_every_metric_is_named_as_openmetrics_wants_it() -> None:
@@ -174,7 +181,7 @@ async def test_bytes_of_a_live_session_are_counted_once() -> None:
     ledger.count_moved([(opened.id, Counts(10, 20)), ("somebody else's", Counts(5, 5))])
     ledger.count_moved([(opened.id, Counts(15, 20))])
     clock.at = 30.0
-    ledger.close_session(opened, Ended(End.CLOSED, Counts(17, 21)))
+    ledger.close_session(opened, SessionResult(EndReason.CLOSED, Counts(17, 21)))
     ledger.count_moved([(opened.id, Counts(17, 21))])
     counted = tally.take()
     assert counted[metrics.BYTES.make_series("sent")] == 17
@@ -205,7 +212,7 @@ async def test_a_session_over_many_connections_is_counted_once() -> None:
         one.count_sessions()[AccessMethod.CONNECT],
         other.count_sessions()[AccessMethod.CONNECT],
     ) == (0, 1)
-    other.close_session(elsewhere, Ended(End.CLOSED, Counts(16, 22)))
+    other.close_session(elsewhere, SessionResult(EndReason.CLOSED, Counts(16, 22)))
     assert not any(other.count_sessions().values())
     counted = tally.take()
     assert counted[metrics.LOGINS.make_series("connect", "opened")] == 1
@@ -218,7 +225,7 @@ async def test_a_session_over_many_connections_is_counted_once() -> None:
 async def test_a_denial_is_counted_by_its_reason() -> None:
     tally = MetricCounts()
     ledger = MetricsLedger(Book(), tally, lambda _, now: now)
-    ledger.deny(Denial(Reason.NO_GRANT, "no"), AccessMethod.WEB, SOURCE)
+    ledger.record_denial(Denial(Reason.NO_GRANT, "no"), AccessMethod.WEB, SOURCE)
     assert tally.take() == {
         metrics.LOGINS.make_series("web", "denied"): 1,
         metrics.DENIALS.make_series("web", "no_grant"): 1,

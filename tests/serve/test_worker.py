@@ -18,10 +18,10 @@ async def test_a_worker_whose_relay_died_ends_so_that_it_is_replaced(
     broken = Worker.__new__(Worker)
     broken._gateway = SimpleNamespace(relay=SimpleNamespace(is_alive=False))  # type: ignore[assignment]
     broken._log = structlog.get_logger()
-    broken._close = False
+    broken._must_close = False
     broken._news = asyncio.Event()
     await broken._tick()
-    assert broken._close
+    assert broken._must_close
     assert broken._news.is_set()
 
 

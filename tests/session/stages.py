@@ -14,12 +14,12 @@ from stagedoor.model.permission import to_words
 from stagedoor.model.session import (
     AccessMethod,
     Counts,
-    End,
-    Ended,
+    EndReason,
     LoginOrigin,
-    Opened,
-    Ready,
+    OpenedSession,
+    ReadyShell,
     ResumedSession,
+    SessionResult,
 )
 from stagedoor.model.shell import Progress, ProgressStep, Shell, ShellState
 from stagedoor.model.source import Address, Source
@@ -36,7 +36,7 @@ SOURCE = Source(ip_address("127.0.0.1"), 40000)
 TRACE = TraceContext("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7")
 ORIGIN = LoginOrigin(AccessMethod.CONNECT, SOURCE, TRACE)
 GRANT = Grant(DEV, APP01, 1, None)
-OPENED = Opened("s1", 90.0, AccessMethod.CONNECT, SOURCE, Ready(GRANT, SHELL))
+OPENED = OpenedSession("s1", 90.0, AccessMethod.CONNECT, SOURCE, ReadyShell(GRANT, SHELL))
 
 
 @dataclass
@@ -108,7 +108,7 @@ class Running:
     """A relay that ends on request."""
 
     script: Script
-    on_end: Callable[[Ended], None]
+    on_end: Callable[[SessionResult], None]
 
     def read_counts(self) -> Counts:
         return Counts(1, 2)
@@ -116,9 +116,9 @@ class Running:
     def change_grant(self, grant: Grant) -> None:
         self.script.asked.append(f"relay.granted {to_words(grant.permissions)}")
 
-    def request_end(self, end: End, detail: str = "") -> None:
+    def request_end(self, end: EndReason, detail: str = "") -> None:
         self.script.asked.append(f"relay.close {end.value}")
-        self.on_end(Ended(end, Counts(1, 2), detail))
+        self.on_end(SessionResult(end, Counts(1, 2), detail))
 
 
 @dataclass
@@ -205,22 +205,24 @@ class Audit:
 
     async def open(
         self,
-        ready: Ready,
+        ready: ReadyShell,
         access_method: AccessMethod,
         source: Source,
         earlier: ResumedSession | None = None,
-    ) -> Opened | Denial:
+    ) -> OpenedSession | Denial:
         self.script.asked.append("audit.open" if earlier is None else f"audit.resume {earlier.id}")
-        opened = Opened("s1" if earlier is None else earlier.id, 90.0, access_method, source, ready)
+        opened = OpenedSession(
+            "s1" if earlier is None else earlier.id, 90.0, access_method, source, ready
+        )
         return self.script.audit or opened
 
-    def release(self, opened: Opened, counts: Counts) -> None:
+    def release(self, opened: OpenedSession, counts: Counts) -> None:
         self.script.asked.append("audit.release")
 
-    def close_session(self, opened: Opened, ended: Ended) -> None:
+    def close_session(self, opened: OpenedSession, ended: SessionResult) -> None:
         self.script.asked.append(f"audit.close {ended.end.value}")
 
-    def deny(
+    def record_denial(
         self,
         denial: Denial,
         access_method: AccessMethod,

@@ -9,9 +9,9 @@ import pytest
 from stagedoor.model.denial import POLICY_UNAVAILABLE, Denial, Reason
 from stagedoor.model.grant import Guest
 from stagedoor.model.identity import Identity
-from stagedoor.model.session import AccessMethod, End, Ended, LoginOrigin
+from stagedoor.model.session import AccessMethod, EndReason, LoginOrigin, SessionResult
 from stagedoor.model.shell import ProgressStep
-from stagedoor.session.entered import Entered
+from stagedoor.session.entered import EnteredSession
 from tests.virtual_time import in_virtual_time
 
 from .stages import DEV, GRANT, SOURCE, TRACE, Listener, Running, Script, flow_of, serve
@@ -40,7 +40,7 @@ async def test_a_developer_with_a_grant_is_let_in_step_by_step() -> None:
     assert script.asked == LET_IN
     assert len(flow.registry) == 1
     assert listener.running is not None
-    listener.running.on_end(Ended(End.CLOSED))
+    listener.running.on_end(SessionResult(EndReason.CLOSED))
     assert script.asked[len(LET_IN) :] == ["audit.close closed", "release"]
     assert len(flow.registry) == 0
 
@@ -55,7 +55,7 @@ async def test_a_session_that_is_never_handed_over_ends() -> None:
     script = Script()
     flow = flow_of(script)
     entered = await flow.enter(DEV, GRANT.target, FRESH_FROM, lambda step: None)
-    assert isinstance(entered, Entered)
+    assert isinstance(entered, EnteredSession)
     with pytest.raises(AssertionError, match="hands the session over"), entered.transfer():
         pass
     assert script.asked[-2:] == ["audit.close fault", "release"]
@@ -66,11 +66,13 @@ async def test_a_session_ends_once_whatever_its_block_raises() -> None:
     script = Script()
     flow = flow_of(script)
     entered = await flow.enter(DEV, GRANT.target, FRESH_FROM, lambda step: None)
-    assert isinstance(entered, Entered)
+    assert isinstance(entered, EnteredSession)
     link = Running(script, entered)
     with (
         pytest.raises(ZeroDivisionError),
-        entered.carry(link, lambda error: Ended(End.FAULT, detail=type(error).__name__)),
+        entered.carry(
+            link, lambda error: SessionResult(EndReason.FAULT, detail=type(error).__name__)
+        ),
     ):
         raise ZeroDivisionError
     assert [asked for asked in script.asked if "audit.close" in asked] == ["audit.close fault"]
@@ -98,7 +100,7 @@ async def test_each_step_of_an_attempt_is_in_its_trace() -> None:
         ("connect", ""),
     ]
     assert all(trace.began <= step.began <= step.ended <= trace.ended for step in trace.steps)
-    listener.running.request_end(End.EVICTED, "an administrator closed it")
+    listener.running.request_end(EndReason.EVICTED, "an administrator closed it")
     assert script.lines[-1]["trace"] == TRACE.trace_id
 
 
@@ -138,7 +140,7 @@ async def test_one_line_has_all_of_a_session() -> None:
     script = Script()
     _, listener = await serve(script)
     assert listener.running is not None
-    listener.running.request_end(End.EVICTED, "an administrator closed it")
+    listener.running.request_end(EndReason.EVICTED, "an administrator closed it")
     assert script.lines == [
         {
             "event": "session",

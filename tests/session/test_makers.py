@@ -13,9 +13,9 @@ PACKAGE = Path(stagedoor.__file__).parent
 MAKERS = {
     "Identity": ("authn", "authz"),
     "Grant": ("authz",),
-    "Ready": ("session/flow.py",),
-    "Opened": ("audit",),
-    "Entered": ("session/flow.py",),
+    "ReadyShell": ("session/flow.py",),
+    "OpenedSession": ("audit",),
+    "EnteredSession": ("session/flow.py",),
     "ShellSession": ("upstream/session.py",),
 }
 """Each value, and the packages or modules that may make one."""
@@ -77,9 +77,11 @@ def test_listeners_ask_the_flow_and_reach_for_nothing_behind_it() -> None:
 
 def test_the_reading_finds_what_it_looks_for() -> None:
     assert list(made(tree("authz/decide.py"))) == ["Grant"]
-    assert list(made(tree("session/flow.py"))).count("Entered") == 1
-    smuggled = ast.parse("from stagedoor.model.grant import Grant as G\nG(1)\nsession.Entered(2)")
-    assert list(made(smuggled)) == ["Grant", "Entered"]
+    assert list(made(tree("session/flow.py"))).count("EnteredSession") == 1
+    smuggled = ast.parse(
+        "from stagedoor.model.grant import Grant as G\nG(1)\nsession.EnteredSession(2)"
+    )
+    assert list(made(smuggled)) == ["Grant", "EnteredSession"]
     assert list(reached(ast.parse("self._flow.authoriser.authorise(a, b)"))) == [
         "self._flow.authoriser"
     ]

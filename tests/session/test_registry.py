@@ -9,7 +9,7 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import SignIn
 from stagedoor.model.permission import DEFAULT, Permission
-from stagedoor.model.session import Counts, End, Opened, Ready
+from stagedoor.model.session import Counts, EndReason, OpenedSession, ReadyShell
 from stagedoor.model.target import Target
 from stagedoor.session.registry import Registry
 from stagedoor.session.revoke import find_removal
@@ -20,9 +20,9 @@ DENIED = Denial(Reason.NO_GRANT, "no grant for 'dev' to enter app01")
 SHELL = OPENED.ready.shell
 
 
-def opened(name: str, expires_at: float | None = None) -> Opened:
+def opened(name: str, expires_at: float | None = None) -> OpenedSession:
     grant = replace(GRANT, target=Target(name), expires_at=expires_at)
-    return structs.replace(OPENED, id=name, ready=Ready(grant, OPENED.ready.shell))
+    return structs.replace(OPENED, id=name, ready=ReadyShell(grant, OPENED.ready.shell))
 
 
 class Inside:
@@ -32,17 +32,17 @@ class Inside:
         self.decision: Grant | Denial = GRANT
         self.now = 0.0
         self.script = Script()
-        self.ended: list[tuple[str, End, str]] = []
+        self.ended: list[tuple[str, EndReason, str]] = []
         self.registry = Registry(lambda _: self.decision, lambda: self.now)
 
-    def link(self, session: Opened) -> Running:
+    def link(self, session: OpenedSession) -> Running:
         def on_end(ended: object) -> None:
             self.ended.append((session.id, ended.end, ended.detail))  # type: ignore[attr-defined]
             self.registry.unregister(session)
 
         return Running(self.script, on_end)
 
-    def enter(self, session: Opened) -> None:
+    def enter(self, session: OpenedSession) -> None:
         self.registry.register(session)
         self.registry.attach(session, self.link(session))
 
@@ -52,12 +52,12 @@ class Inside:
     [
         (None, GRANT, None),
         (5.0, GRANT, None),
-        (None, DENIED, End.REVOKED),
-        (5.0, DENIED, End.EXPIRED),
+        (None, DENIED, EndReason.REVOKED),
+        (5.0, DENIED, EndReason.EXPIRED),
     ],
 )
 def test_removal_distinguishes_revoked_from_expired(
-    expires_at: float | None, decision: Grant | Denial, end: End | None
+    expires_at: float | None, decision: Grant | Denial, end: EndReason | None
 ) -> None:
     ending = find_removal(replace(GRANT, expires_at=expires_at), decision, now=10.0)
     assert (ending and ending.end) == end
@@ -67,7 +67,7 @@ def test_the_end_of_a_sign_in_is_given_as_the_reason_and_not_that_of_the_grant()
     identity = replace(GRANT.identity, sign_in=SignIn(b"it", 5.0))
     over = Denial(Reason.NO_GRANT, "your sign-in has expired")
     ending = find_removal(replace(GRANT, identity=identity, expires_at=5.0), over, now=5.0)
-    assert ending == (End.EXPIRED, over.message)
+    assert ending == (EndReason.EXPIRED, over.message)
 
 
 def test_a_policy_change_closes_exactly_the_sessions_it_no_longer_covers() -> None:
@@ -80,7 +80,7 @@ def test_a_policy_change_closes_exactly_the_sessions_it_no_longer_covers() -> No
         inside.enter(opened(name))
     gone.update("bd")
     assert inside.registry.review() == 2
-    assert inside.ended == [(name, End.REVOKED, DENIED.message) for name in "bd"]
+    assert inside.ended == [(name, EndReason.REVOKED, DENIED.message) for name in "bd"]
     assert len(inside.registry) == 3
 
 
@@ -88,9 +88,9 @@ def test_a_session_asked_to_leave_before_its_relay_runs_leaves_when_it_does() ->
     inside = Inside()
     session = opened("a")
     inside.registry.register(session)
-    assert inside.registry.request_end("a", End.EVICTED, "by hand")
+    assert inside.registry.request_end("a", EndReason.EVICTED, "by hand")
     inside.registry.attach(session, inside.link(session))
-    assert inside.ended == [("a", End.EVICTED, "by hand")]
+    assert inside.ended == [("a", EndReason.EVICTED, "by hand")]
 
 
 def test_a_relay_that_ended_before_it_was_attached_leaves_nothing_behind() -> None:
@@ -110,12 +110,14 @@ def test_only_sessions_with_an_end_are_asked_as_time_passes() -> None:
     inside.enter(opened("until five", 5.0))
     inside.now, inside.decision = 6.0, DENIED
     assert inside.registry.expire() == 1
-    assert inside.ended == [("until five", End.EXPIRED, "the grant to enter app01.ssh has expired")]
+    assert inside.ended == [
+        ("until five", EndReason.EXPIRED, "the grant to enter app01.ssh has expired")
+    ]
     assert len(inside.registry) == 1
 
 
 def test_closing_a_session_that_is_elsewhere_says_so() -> None:
-    assert not Inside().registry.request_end("nobody", End.EVICTED, "")
+    assert not Inside().registry.request_end("nobody", EndReason.EVICTED, "")
 
 
 def test_every_session_can_be_ended_and_bytes_are_reported_until_then() -> None:
@@ -123,7 +125,7 @@ def test_every_session_can_be_ended_and_bytes_are_reported_until_then() -> None:
     for name in "abc":
         inside.enter(opened(name))
     assert dict(inside.registry.read_counts()) == dict.fromkeys("abc", Counts(1, 2))
-    assert inside.registry.end_all(End.DRAINED, "bye") == 3
+    assert inside.registry.end_all(EndReason.DRAINED, "bye") == 3
     assert len(inside.registry) == 0
 
 
@@ -162,7 +164,7 @@ def test_a_session_that_only_an_expiring_rule_still_covers_ends_with_that_rule()
     inside.now = 6.0
     inside.decision = DENIED
     assert inside.registry.expire() == 1
-    assert [end for _, end, _ in inside.ended] == [End.EXPIRED]
+    assert [end for _, end, _ in inside.ended] == [EndReason.EXPIRED]
 
 
 def test_a_session_hears_of_its_permissions_only_when_they_change() -> None:
@@ -182,7 +184,7 @@ def test_a_permission_that_ends_before_its_grant_is_looked_at_when_time_has_pass
     inside = Inside()
     lasting = replace(opened("a").ready.grant, permissions=DEFAULT, changes_at=5.0)
     inside.decision = lasting
-    inside.enter(structs.replace(opened("a"), ready=Ready(lasting, OPENED.ready.shell)))
+    inside.enter(structs.replace(opened("a"), ready=ReadyShell(lasting, OPENED.ready.shell)))
     inside.now = 6.0
     inside.decision = replace(lasting, permissions=frozenset({Permission.ENTER}), changes_at=None)
     assert inside.registry.expire() == 0
@@ -202,7 +204,7 @@ def test_a_session_ends_with_the_permission_that_it_is_for() -> None:
     inside.decision = replace(GRANT, permissions=frozenset({Permission.ENTER}))
     assert inside.registry.review() == 1
     ((name, end, why),) = inside.ended
-    assert (name, end) == ("file", End.REVOKED)
+    assert (name, end) == ("file", EndReason.REVOKED)
     assert "is not granted to 'dev'" in why
 
 
@@ -210,11 +212,11 @@ def test_who_lost_a_permission_while_the_shell_started_does_not_get_in_for_it() 
     inside = Inside()
     inside.decision = replace(GRANT, permissions=frozenset({Permission.ENTER}))
     session = structs.replace(
-        opened("file"), ready=Ready(replace(GRANT, permissions=DEFAULT), OPENED.ready.shell)
+        opened("file"), ready=ReadyShell(replace(GRANT, permissions=DEFAULT), OPENED.ready.shell)
     )
     inside.registry.register(session, Permission.FILES)
     inside.registry.attach(session, inside.link(session))
-    assert [end for _, end, _ in inside.ended] == [End.REVOKED]
+    assert [end for _, end, _ in inside.ended] == [EndReason.REVOKED]
 
 
 @pytest.mark.continuity(9)
@@ -226,9 +228,11 @@ def test_a_session_that_is_named_again_is_revoked_on_both_connections() -> None:
         lambda: 0.0,
     )
 
-    def by(credential: str) -> Opened:
+    def by(credential: str) -> OpenedSession:
         identity = replace(GRANT.identity, credential_id=credential)
-        return structs.replace(opened("a"), ready=Ready(replace(GRANT, identity=identity), SHELL))
+        return structs.replace(
+            opened("a"), ready=ReadyShell(replace(GRANT, identity=identity), SHELL)
+        )
 
     first, second = by("first"), by("second")
     inside.enter(first)
@@ -236,11 +240,11 @@ def test_a_session_that_is_named_again_is_revoked_on_both_connections() -> None:
     assert len(inside.registry) == 1
     is_allowed["first"] = False
     assert inside.registry.review() == 1
-    assert inside.ended == [("a", End.REVOKED, DENIED.message)]
+    assert inside.ended == [("a", EndReason.REVOKED, DENIED.message)]
     is_allowed["first"] = True
     inside.enter(first)
-    assert inside.registry.request_end("a", End.EVICTED, "by hand")
-    assert [end for _, end, _ in inside.ended[1:]] == [End.EVICTED, End.EVICTED]
+    assert inside.registry.request_end("a", EndReason.EVICTED, "by hand")
+    assert [end for _, end, _ in inside.ended[1:]] == [EndReason.EVICTED, EndReason.EVICTED]
     assert len(inside.registry) == 0
 
 
@@ -254,5 +258,5 @@ def test_a_return_that_fails_leaves_the_session_to_the_connection_before() -> No
     assert inside.registry.list_ids() == ("a",)
     inside.now, inside.decision = 6.0, DENIED
     assert inside.registry.expire() == 1
-    assert [end for _, end, _ in inside.ended] == [End.EXPIRED]
+    assert [end for _, end, _ in inside.ended] == [EndReason.EXPIRED]
     assert len(inside.registry) == 0

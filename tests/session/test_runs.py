@@ -32,7 +32,7 @@ async def test_a_limit_of_the_runner_refuses_a_run_and_records_none() -> None:
     flow: Any = SimpleNamespace(
         admit=admit,
         start_access_clock=start_access_clock,
-        deny=lambda denial, *_: denial,
+        record_denial=lambda denial, *_: denial,
         now=lambda: 0.0,
     )
     records: Any = SimpleNamespace(find=find)

@@ -20,13 +20,19 @@ import asyncssh
 from stagedoor.listeners.ssh.direct.driver import DirectDriver, DirectParts
 from stagedoor.listeners.ssh.direct.events import ConnectionClosed
 from stagedoor.listeners.ssh.login import SshLogin
-from stagedoor.model.certificate import EVERYTHING
+from stagedoor.model.certificate import ALL_EXTENSIONS
 from stagedoor.model.denial import Denial
 from stagedoor.model.event import EventFields, EventKind
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.permission import DEFAULT, Permissions
-from stagedoor.model.session import AccessMethod, Ended, Opened, Ready, ResumedSession
+from stagedoor.model.session import (
+    AccessMethod,
+    OpenedSession,
+    ReadyShell,
+    ResumedSession,
+    SessionResult,
+)
 from stagedoor.model.shell import Progress, Shell
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
@@ -51,8 +57,8 @@ from tests.waiting import BOUND_S
 class Seen:
     """The records of the audit and the log, in order."""
 
-    opened: list[Opened] = field(default_factory=list)
-    ended: list[tuple[Opened, Ended]] = field(default_factory=list)
+    opened: list[OpenedSession] = field(default_factory=list)
+    ended: list[tuple[OpenedSession, SessionResult]] = field(default_factory=list)
     denied: list[Denial] = field(default_factory=list)
     notes: list[tuple[str, EventKind, EventFields]] = field(default_factory=list)
     changed: threading.Condition = field(default_factory=threading.Condition)
@@ -76,20 +82,22 @@ class Seen:
 
     async def open(
         self,
-        ready: Ready,
+        ready: ReadyShell,
         access_method: AccessMethod,
         source: Source,
         earlier: ResumedSession | None = None,
-    ) -> Opened | Denial:
+    ) -> OpenedSession | Denial:
         assert earlier is None, "a direct login begins its own session"
-        opened = Opened(f"{len(self.opened):026x}", time.time(), access_method, source, ready)
+        opened = OpenedSession(
+            f"{len(self.opened):026x}", time.time(), access_method, source, ready
+        )
         self._add(self.opened, opened)
         return opened
 
-    def close_session(self, opened: Opened, ended: Ended) -> None:
+    def close_session(self, opened: OpenedSession, ended: SessionResult) -> None:
         self._add(self.ended, (opened, ended))
 
-    def deny(
+    def record_denial(
         self,
         denial: Denial,
         access_method: AccessMethod,
@@ -100,7 +108,7 @@ class Seen:
     ) -> None:
         self._add(self.denied, denial)
 
-    def note(self, opened: Opened, kind: EventKind, fields: EventFields) -> None:
+    def note(self, opened: OpenedSession, kind: EventKind, fields: EventFields) -> None:
         self._add(self.notes, (opened.id, kind, fields))
 
     def _add(self, where: list[Any], what: object) -> None:
@@ -114,7 +122,7 @@ class Policy:
     """The rights that a test gives; they may be changed while it runs."""
 
     permissions: Permissions = DEFAULT
-    permitted_extensions: frozenset[str] = EVERYTHING
+    permitted_extensions: frozenset[str] = ALL_EXTENSIONS
     force_command: str | None = None
     denial: Denial | None = None
     account: ShellAccount = field(default_factory=ShellAccount)
@@ -282,7 +290,7 @@ class _Front(asyncssh.SSHServer):
             target=parse_login(name),
             source=Source.of(*self._conn.get_extra_info("peername")[:2]),
             flow=self._flow,
-            address=("127.0.0.1", self._gateway.port),
+            gateway_address=("127.0.0.1", self._gateway.port),
             permitted_extensions=self._gateway.policy.permitted_extensions,
             force_command=self._gateway.policy.force_command,
             hang_up=partial(self._conn.disconnect, asyncssh.DISC_BY_APPLICATION),

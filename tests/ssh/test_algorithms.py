@@ -22,7 +22,7 @@ AES_GCM = "aes128-gcm@openssh.com"
 LIMITS = SshListenerSettings(
     rules=AcceptRules(()),
     handshakes=Rate(100, 0.05),
-    passwords=False,
+    allows_passwords=False,
     idle_timeout_s=None,
 )
 

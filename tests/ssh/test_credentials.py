@@ -66,7 +66,7 @@ def test_a_certificate_may_say_that_its_security_key_need_not_be_touched(tmp_pat
     key = SecurityKey()
     shown = read_offered_key("dev", certify(tmp_path, key.blob, "-O", "no-touch-required"))
     assert shown is not None
-    assert shown.credential.signed_by_ca()
+    assert shown.credential.is_signed_by_ca()
     assert is_signed_by_owner(shown, MESSAGE, key.sign(MESSAGE, 0))
 
 
@@ -88,7 +88,7 @@ def test_no_byte_of_a_certificate_can_be_changed_under_its_CAs_signature(tmp_pat
     assert shown is not None
     assert shown.credential.certificate is not None
     assert shown.credential.certificate.principals == ("bob",)
-    assert not shown.credential.signed_by_ca()
+    assert not shown.credential.is_signed_by_ca()
 
 
 CERTIFICATE = b64decode(
@@ -109,7 +109,7 @@ def test_a_certificate_with_any_byte_changed_is_none_or_is_not_its_CAs(at: int, 
     mutated = bytearray(CERTIFICATE)
     mutated[at] ^= flip
     shown = read_offered_key("dev", bytes(mutated))
-    assert shown is None or not shown.credential.signed_by_ca()
+    assert shown is None or not shown.credential.is_signed_by_ca()
 
 
 @given(st.binary(max_size=400) | st.binary(max_size=200).map(lambda tail: CERTIFICATE[:100] + tail))

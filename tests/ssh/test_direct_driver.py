@@ -9,7 +9,7 @@ import pytest
 
 from stagedoor.listeners.ssh.direct.channel import DirectChannel
 from stagedoor.listeners.ssh.direct.driver import DirectDriver, DirectParts
-from stagedoor.model.certificate import EVERYTHING
+from stagedoor.model.certificate import ALL_EXTENSIONS
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.session import STOPPED
 from stagedoor.model.source import Source
@@ -32,7 +32,7 @@ async def test_a_login_that_the_stop_cancels_is_refused_because_of_the_stop() ->
         identity=Identity("dev", frozenset(), Method.PUBLIC_KEY, "SHA256:x"),
         target=Target("app01"),
         source=Source.of("127.0.0.1", 22),
-        permitted_extensions=EVERYTHING,
+        permitted_extensions=ALL_EXTENSIONS,
         force_command=None,
     )
     unused: Any = None

@@ -39,9 +39,9 @@ from stagedoor.listeners.ssh.direct.events import (
     WaitTimeout,
 )
 from stagedoor.listeners.ssh.direct.login import HUNG_UP, DirectLogin
-from stagedoor.model.certificate import EVERYTHING, PTY
-from stagedoor.model.permission import Permission, deny_permission
-from stagedoor.model.session import CONNECT_AGAIN, End
+from stagedoor.model.certificate import ALL_EXTENSIONS, PTY
+from stagedoor.model.permission import Permission, make_permission_denial
+from stagedoor.model.session import CONNECT_AGAIN, EndReason
 from stagedoor.model.shell import ProgressStep
 from stagedoor.model.target import Target
 from stagedoor.recording.channel_audit import ChannelRequest
@@ -67,7 +67,7 @@ def began(session: int = 1, granted: frozenset[Permission] = BOTH) -> SessionSta
 
 
 def denied(permission: Permission) -> str:
-    return deny_permission(permission, "dev", APP01).line
+    return make_permission_denial(permission, "dev", APP01).line
 
 
 def refused(channel: int, why: str) -> list[Effect]:
@@ -92,7 +92,7 @@ def forwarding() -> Story:
     ]
 
 
-REVOKED = SessionEnded(None, End.REVOKED, "no user", by_gateway=True)
+REVOKED = SessionEnded(None, EndReason.REVOKED, "no user", by_gateway=True)
 NO_MORE = f"stagedoor: port forwarding into {APP01} is no longer granted"
 NO_AGENT = f"stagedoor: agent forwarding into {APP01} is no longer granted"
 
@@ -108,7 +108,7 @@ STORIES: dict[str, Story] = {
         (ShellChannelClosed(1, 7), [DrainChannel(1)]),
         (Drained(1), [CloseChannel(1, 7)]),
         (ChannelClosed(1), [ReleaseChannel(1)]),
-        (ConnectionClosed(), [EndSession(1, End.CLOSED)]),
+        (ConnectionClosed(), [EndSession(1, EndReason.CLOSED)]),
     ],
     "channels share a session, and those that wait begin with it in their order": [
         (program(1), [EnterShell(1)]),
@@ -163,7 +163,7 @@ STORIES: dict[str, Story] = {
     "a connection that is lost says so in the audit": [
         *running(),
         (ChannelClosed(1, is_lost=True), [ReleaseChannel(1)]),
-        (ConnectionClosed(), [EndSession(1, End.DOWNSTREAM_LOST)]),
+        (ConnectionClosed(), [EndSession(1, EndReason.DOWNSTREAM_LOST)]),
     ],
     "the shell refuses a program, and others go on": [
         (program(1), [EnterShell(1)]),
@@ -187,20 +187,20 @@ STORIES: dict[str, Story] = {
             [SendLine(1, "stagedoor: the shell app01-ssh hung up"), DrainChannel(1)],
         ),
         (
-            SessionEnded(1, End.UPSTREAM_LOST, "hung up", by_gateway=False),
-            [EndSession(1, End.UPSTREAM_LOST, "hung up")],
+            SessionEnded(1, EndReason.UPSTREAM_LOST, "hung up", by_gateway=False),
+            [EndSession(1, EndReason.UPSTREAM_LOST, "hung up")],
         ),
         (Drained(1), [CloseChannel(1, None)]),
         (program(2), [EnterShell(2)]),
-        (SessionEnded(1, End.UPSTREAM_LOST, "again", by_gateway=False), []),
+        (SessionEnded(1, EndReason.UPSTREAM_LOST, "again", by_gateway=False), []),
     ],
     "an administrator closes the session, which the terminal shows": [
         *forwarding(),
         (
-            SessionEnded(1, End.EVICTED, "closed by root", by_gateway=True),
+            SessionEnded(1, EndReason.EVICTED, "closed by root", by_gateway=True),
             [
                 SendLine(1, "stagedoor: closed by root"),
-                EndSession(1, End.EVICTED, "closed by root"),
+                EndSession(1, EndReason.EVICTED, "closed by root"),
                 CloseConnection("closed by root"),
             ],
         ),
@@ -208,11 +208,11 @@ STORIES: dict[str, Story] = {
     "an end without a detail is named": [
         *running(),
         (
-            SessionEnded(1, End.EXPIRED, "", by_gateway=True),
+            SessionEnded(1, EndReason.EXPIRED, "", by_gateway=True),
             [
-                SendLine(1, f"stagedoor: {End.EXPIRED.value}"),
-                EndSession(1, End.EXPIRED),
-                CloseConnection(f"this session is {End.EXPIRED.value}"),
+                SendLine(1, f"stagedoor: {EndReason.EXPIRED.value}"),
+                EndSession(1, EndReason.EXPIRED),
+                CloseConnection(f"this session is {EndReason.EXPIRED.value}"),
             ],
         ),
     ],
@@ -223,7 +223,7 @@ STORIES: dict[str, Story] = {
             REVOKED,
             [
                 SendLine(1, "stagedoor: no user"),
-                EndSession(1, End.REVOKED, "no user"),
+                EndSession(1, EndReason.REVOKED, "no user"),
                 CloseConnection("no user"),
             ],
         ),
@@ -369,7 +369,7 @@ STORIES: dict[str, Story] = {
 
 @pytest.mark.parametrize("story", STORIES.values(), ids=STORIES.keys())
 def test_a_story(story: Story) -> None:
-    login = DirectLogin("dev", APP01, EVERYTHING)
+    login = DirectLogin("dev", APP01, ALL_EXTENSIONS)
     for event, effects in story:
         assert login.handle_event(event) == effects, event
 
@@ -386,7 +386,7 @@ def test_a_certificate_restricts_its_key_whatever_is_granted() -> None:
 
 @pytest.mark.parametrize("request_", [COMMAND, SHELL, ChannelRequest("subsystem", "sftp")])
 def test_a_forced_command_runs_in_place_of_every_request(request_: ChannelRequest) -> None:
-    login = DirectLogin("dev", APP01, EVERYTHING, "only this")
+    login = DirectLogin("dev", APP01, ALL_EXTENSIONS, "only this")
     login.handle_event(program(1, request_))
     (start,) = login.handle_event(began())
     assert isinstance(start, StartChannel)
@@ -397,7 +397,7 @@ def test_a_forced_command_runs_in_place_of_every_request(request_: ChannelReques
 
 
 def test_a_drain_waits_for_a_login_that_enters() -> None:
-    login = DirectLogin("dev", APP01, EVERYTHING)
+    login = DirectLogin("dev", APP01, ALL_EXTENSIONS)
     assert login.entering_number is None
     login.handle_event(program(1))
     assert login.entering_number is not None

@@ -12,7 +12,7 @@ import asyncssh
 import pytest
 
 from stagedoor.model.event import EventKind
-from stagedoor.model.session import AccessMethod, End
+from stagedoor.model.session import AccessMethod, EndReason
 from stagedoor.wire.ssh.blob import encode_string
 from tests.shells.host import ShellHost
 from tests.ssh.direct_gateway import Client, DirectGateway, direct_gateway, ok
@@ -123,7 +123,7 @@ def test_channels_of_one_connection_share_one_session(
     _, ended = gateway.seen.wait(
         lambda: next((pair for pair in gateway.seen.ended if pair[0] is opened), None)
     )
-    assert ended.end is End.CLOSED
+    assert ended.end is EndReason.CLOSED
     assert ended.counts.received >= 8 * MIB
 
 

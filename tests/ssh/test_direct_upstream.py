@@ -18,7 +18,7 @@ from stagedoor.listeners.ssh.direct import driver
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.event import EventKind
 from stagedoor.model.permission import Permission
-from stagedoor.model.session import End
+from stagedoor.model.session import EndReason
 from stagedoor.upstream.login import ShellAccount
 from tests.shells.host import ShellHost
 from tests.ssh.direct_gateway import Client, DirectGateway, Policy, direct_gateway, moved, ok
@@ -195,7 +195,7 @@ def test_a_shell_that_is_not_who_it_should_be_gets_nothing(host: ShellHost, host
         assert b"shows no host key that the gateway knows" in done.stderr
         assert (shells.names, shells.seen) == ([], [])
         _, ended = gateway.seen.wait(lambda: gateway.seen.ended and gateway.seen.ended[0])
-        assert ended.end is End.UNREACHED
+        assert ended.end is EndReason.UNREACHED
 
 
 def test_a_host_key_that_the_settings_name_is_believed(host: ShellHost) -> None:
@@ -431,7 +431,7 @@ def test_a_shell_that_drops_the_connection_ends_the_session_and_can_be_entered_a
         assert status is None
         assert b"the shell app01-ssh hung up" in said
         _, ended = gateway.seen.wait(lambda: gateway.seen.ended and gateway.seen.ended[0])
-        assert ended.end is End.UPSTREAM_LOST
+        assert ended.end is EndReason.UPSTREAM_LOST
         assert gateway.call(play(b"again")) == (9, b"bye"), "the developer's connection lives on"
         assert len(shells.connections) == 2
         gateway.do(conn.close)
@@ -487,7 +487,7 @@ def test_a_session_that_moves_nothing_is_closed_when_its_time_is_up(host: ShellH
         with pytest.raises((asyncssh.DisconnectError, AssertionError)):
             assert gateway.call(play()) is not None
         _, ended = gateway.seen.wait(lambda: gateway.seen.ended and gateway.seen.ended[0])
-        assert ended.end is End.IDLE
+        assert ended.end is EndReason.IDLE
         assert re.search(r"no data passed", ended.detail)
 
 

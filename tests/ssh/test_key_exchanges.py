@@ -9,9 +9,9 @@ import pytest
 
 from stagedoor.listeners.ssh import bounds
 from stagedoor.listeners.ssh.bounds import (
-    BURST,
     BYTES_EACH,
-    PER_SECOND,
+    EXCHANGE_BURST,
+    EXCHANGES_PER_SECOND,
     WAITING_S,
     KeyExchanges,
     LoginPhase,
@@ -21,7 +21,7 @@ from tests.ssh.test_algorithms import AcceptingServer, Server, server, ssh
 from tests.waiting import BOUND_S
 
 __all__ = ["server"]
-FLOOD = 3 * BURST
+FLOOD = 3 * EXCHANGE_BURST
 
 
 def begun(limit: KeyExchanges, phase: LoginPhase, now: float) -> int:
@@ -43,12 +43,14 @@ def test_a_key_that_waits_for_its_person_may_exchange_once_a_minute() -> None:
 def test_after_the_login_time_and_data_pay_for_more() -> None:
     limit = KeyExchanges()
     assert limit.begin(LoginPhase.LOGIN, 0.0)
-    assert begun(limit, LoginPhase.LOGGED_IN, 0.0) == BURST
+    assert begun(limit, LoginPhase.LOGGED_IN, 0.0) == EXCHANGE_BURST
     limit.count_bytes(10 * BYTES_EACH)
     assert begun(limit, LoginPhase.LOGGED_IN, 0.0) == 9  # one was owed
-    assert begun(limit, LoginPhase.LOGGED_IN, 10.0) == 10 * PER_SECOND - 1
-    limit.count_bytes(10 * BURST * BYTES_EACH)
-    assert begun(limit, LoginPhase.LOGGED_IN, 10.0) == BURST, "data is not saved up without end"
+    assert begun(limit, LoginPhase.LOGGED_IN, 10.0) == 10 * EXCHANGES_PER_SECOND - 1
+    limit.count_bytes(10 * EXCHANGE_BURST * BYTES_EACH)
+    assert begun(limit, LoginPhase.LOGGED_IN, 10.0) == EXCHANGE_BURST, (
+        "data is not saved up without end"
+    )
 
 
 class Exchanging(asyncssh.SSHClient):
@@ -129,7 +131,7 @@ async def test_a_client_whose_key_waits_may_exchange_again(
 
 async def test_a_person_has_a_burst_of_exchanges(server: Server) -> None:
     client = await flood(server, after_login=True)
-    assert BURST <= client.count <= BURST + PER_SECOND * BOUND_S
+    assert EXCHANGE_BURST <= client.count <= EXCHANGE_BURST + EXCHANGES_PER_SECOND * BOUND_S
     assert "too many key exchanges" in client.reason
 
 
@@ -142,4 +144,6 @@ async def test_openssh_may_exchange_keys_as_often_as_its_data_needs(
     sent = os.urandom(size)
     came, said = await ssh(server, sent, "-o", f"RekeyLimit={limit}", "-o", KEX)
     assert came == sent, said[-2000:]
-    assert said.count("SSH2_MSG_NEWKEYS sent") > (BURST if limit == "64K" else 2), said[-2000:]
+    assert said.count("SSH2_MSG_NEWKEYS sent") > (EXCHANGE_BURST if limit == "64K" else 2), said[
+        -2000:
+    ]

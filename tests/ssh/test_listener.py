@@ -39,12 +39,12 @@ class Front:
     def __init__(self, rules: AcceptRules | None = None, header_timeout_s: float = 10.0) -> None:
         self.denied: list[Denial] = []
         self.host_keys: list[HostKey] = [new_host_key()]
-        flow: Any = SimpleNamespace(deny=lambda denial, _: self.denied.append(denial))
+        flow: Any = SimpleNamespace(record_denial=lambda denial, _: self.denied.append(denial))
         page: Any = SimpleNamespace(sign_ins=None)
         settings = SshListenerSettings(
             rules or AcceptRules(LOOPBACK),
             handshakes=Rate(1, 1000.0, 5000.0),
-            passwords=False,
+            allows_passwords=False,
             idle_timeout_s=None,
             client_limits=replace(LIMITS, header_timeout_s=header_timeout_s),
         )
@@ -110,7 +110,7 @@ async def test_a_login_that_ends_during_the_drain_opens_no_channel() -> None:
         (router,) = front.listener._routers
         front.listener.drain(None)
         identity = Identity("dev", frozenset(), Method.PUBLIC_KEY, "SHA256:x")
-        verified: Any = SimpleNamespace(name="dev", identity=identity, key=None)
+        verified: Any = SimpleNamespace(login_name="dev", identity=identity, key=None)
         router.authentication._verified = verified
         router.auth_completed()
         with pytest.raises(asyncssh.ChannelOpenError, match=CONNECT_AGAIN):

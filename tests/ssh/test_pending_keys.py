@@ -435,7 +435,7 @@ def test_the_first_unknown_key_waits_once_all_others_were_refused() -> None:
         shown: Any = SimpleNamespace(
             credential=SimpleNamespace(certificate=None, key=key), line="ssh-ed25519 AAAA"
         )
-        return pending.refuse_wait(shown, unknown, client), pending.take_partial_success()
+        return pending.judge_wait(shown, unknown, client), pending.take_partial_success()
 
     assert offer(b"one") == (unknown, True), "so that the client offers all its keys again"
     assert [offer(b"two"), offer(b"three")] == [(unknown, False)] * 2

@@ -27,7 +27,7 @@ def settings(more: str = "") -> Settings:
 
 
 def page(made: Settings) -> AppPage:
-    login: Any = SimpleNamespace(address=("10.0.0.9", 2222), identity=DEV)
+    login: Any = SimpleNamespace(gateway_address=("10.0.0.9", 2222), identity=DEV)
     return AppPage(login, PageParts(made.ssh.host_names, made.ssh.public_port))
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from stagedoor.model.event import EventKind
 from stagedoor.model.permission import Permission
-from stagedoor.model.session import End, Opened
+from stagedoor.model.session import EndReason, OpenedSession
 from stagedoor.recording.channel_audit import RecordingPlan
 from stagedoor.recording.folder import RecordingFile, RecordingFolder
 from stagedoor.recording.recorder import Recorder, RecordingEnded
@@ -54,7 +54,7 @@ class Scene:
         self.recorder = Recorder(self.disk, None, self._over, sync_s=0.05, queue_bytes=200_000)
         self.recorder.start()
 
-    def _over(self, opened: Opened, over: RecordingEnded) -> None:
+    def _over(self, opened: OpenedSession, over: RecordingEnded) -> None:
         self.overs.append(over)
 
 
@@ -89,7 +89,7 @@ def test_a_disk_that_fills_up_ends_the_session_and_says_why(scene: Scene) -> Non
         assert b"cannot be recorded any more (No space left on device)" in said
         assert b"never" not in said
         _, over = gateway.seen.wait(lambda: gateway.seen.ended and gateway.seen.ended[0])
-        assert over.end is End.UNRECORDED
+        assert over.end is EndReason.UNRECORDED
         wait_until(lambda: scene.overs, what="the end of the recording")
         assert [ending.why for ending in scene.overs] == ["No space left on device"]
 

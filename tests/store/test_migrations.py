@@ -11,7 +11,7 @@ from sqlalchemy import Column, MetaData, Text, inspect, select
 
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.permission import DEFAULT, Permission
-from stagedoor.model.session import End
+from stagedoor.model.session import EndReason
 from stagedoor.model.webpass import WebSession
 from stagedoor.settings.store_location import StoreLocation, StoreServer
 from stagedoor.store import grants, people, schema
@@ -127,7 +127,7 @@ def test_a_store_of_each_version_becomes_one_of_now(
         assert {rule.permissions for rule in policy.grants[:2]} == {DEFAULT}
         assert [(s.id, s.end, s.sent) for s in list_sessions(database, open_only=False)] == [
             ("s2", None, 0),
-            ("s1", End.CLOSED.value, 2**40),
+            ("s1", EndReason.CLOSED.value, 2**40),
         ]
         assert [entry.seq for entry in read_entries(database)] == [1, 2, 3]
         if not is_first:

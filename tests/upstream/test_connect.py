@@ -8,7 +8,7 @@ from ipaddress import ip_address
 import pytest
 
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.session import Ready
+from stagedoor.model.session import ReadyShell
 from stagedoor.model.shell import Shell
 from stagedoor.model.source import Address
 from stagedoor.model.target import Target
@@ -57,8 +57,8 @@ class Pods:
         )
 
 
-def ready(shell: Shell) -> Ready:
-    return Ready(GRANT, shell)
+def ready(shell: Shell) -> ReadyShell:
+    return ReadyShell(GRANT, shell)
 
 
 async def test_a_pod_that_was_replaced_is_found_at_its_new_address() -> None:

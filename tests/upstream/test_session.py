@@ -13,11 +13,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from stagedoor.keys.ca import CertificateAuthority
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.event import EventKind
-from stagedoor.model.session import Counts, End
+from stagedoor.model.session import Counts, EndReason
 from stagedoor.model.shell import Shell
 from stagedoor.net.dial import Dialer
 from stagedoor.recording.channel_audit import ChannelRequest
-from stagedoor.session.entered import Entered
+from stagedoor.session.entered import EnteredSession
 from stagedoor.session.flow import Flow
 from stagedoor.upstream.login import GatewayLogin, ShellAccount, ShellLoginError
 from stagedoor.upstream.session import (
@@ -54,7 +54,7 @@ class SshShell:
     live: set[object]
     notes: list[EventKind]
 
-    async def enter(self) -> Entered:
+    async def enter(self) -> EnteredSession:
         entered = await self.flow.enter(DEV, APP01, ORIGIN, lambda step: None)
         assert not isinstance(entered, Denial)
         return entered
@@ -155,8 +155,8 @@ async def test_the_block_may_say_itself_how_it_ended() -> None:
     async with ssh_shell() as here:
         with suppress(RuntimeError):
             async with open_shell_session(await here.enter(), here.login) as session:
-                session.end_as(End.DOWNSTREAM_LOST, "the browser went away")
-                session.end_as(End.CLOSED)
+                session.set_end(EndReason.DOWNSTREAM_LOST, "the browser went away")
+                session.set_end(EndReason.CLOSED)
                 raise RuntimeError
         await here.wait_until_empty()
         assert here.closed == ["audit.close downstream_lost"]
@@ -168,12 +168,12 @@ async def test_a_session_that_is_revoked_is_ended_in_the_middle_of_its_block() -
         async def work() -> None:
             async with open_shell_session(await here.enter(), here.login) as session:
                 with session.audit_only_channel(ChannelRequest("exec", "true")):
-                    here.flow.registry.end_all(End.REVOKED, "gone home")
+                    here.flow.registry.end_all(EndReason.REVOKED, "gone home")
                     await asyncio.Event().wait()
 
         with pytest.raises(SessionEndedError, match="gone home") as ended:
             await work()
-        assert ended.value.end is End.REVOKED
+        assert ended.value.end is EndReason.REVOKED
         await here.wait_until_empty()
         assert here.closed == ["audit.close revoked"]
         assert here.notes == [EventKind.CHANNEL_OPENED, EventKind.CHANNEL_CLOSED]
@@ -192,9 +192,11 @@ async def test_a_session_whose_grant_went_as_it_opened_never_begins() -> None:
         assert here.closed == ["audit.close revoked"]
 
 
-@pytest.mark.parametrize(("end", "audited"), [(End.EVICTED, "evicted"), (End.DRAINED, "unreached")])
+@pytest.mark.parametrize(
+    ("end", "audited"), [(EndReason.EVICTED, "evicted"), (EndReason.DRAINED, "unreached")]
+)
 async def test_a_shell_that_never_answers_is_left_when_the_session_has_to_end(
-    end: End, audited: str
+    end: EndReason, audited: str
 ) -> None:
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError):

@@ -9,7 +9,7 @@ import asyncssh
 import pytest
 
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.session import AccessMethod, Counts, Opened, Ready, ResumedSession
+from stagedoor.model.session import AccessMethod, Counts, OpenedSession, ReadyShell, ResumedSession
 from stagedoor.model.shell import Shell
 from stagedoor.model.target import Target
 from stagedoor.net.dial import Dialer
@@ -75,7 +75,7 @@ class Pod:
     # For `ShellEndpoints`.
 
     async def connect(
-        self, stream: Any, ready: Ready, extensions: tuple[str, ...], client: object
+        self, stream: Any, ready: ReadyShell, extensions: tuple[str, ...], client: object
     ) -> ShellConnection:
         self.logins += 1
         assert extensions == ("permit-port-forwarding",)
@@ -156,8 +156,8 @@ class World:
     async def enter(
         self, attempt: int = 0, owner: str = "dev app01.ssh", watcher: Watched | None = None
     ) -> StreamTicket | Denial | None:
-        ready, heard = Ready(GRANT, self.shell), watcher or Watched()
-        opened = Opened("s1", 90.0, AccessMethod.CONNECT, SOURCE, ready)
+        ready, heard = ReadyShell(GRANT, self.shell), watcher or Watched()
+        opened = OpenedSession("s1", 90.0, AccessMethod.CONNECT, SOURCE, ready)
         async with asyncio.timeout(BOUND_S):
             if attempt:
                 return await self.endpoints.resume(ready, KEY, attempt, owner, heard)
@@ -200,7 +200,7 @@ async def world() -> AsyncIterator[World]:
     data = await asyncio.start_server(pod.take_data, "127.0.0.1", 0)
     login: Any = pod
 
-    async def dial(_: Ready) -> Stream | Denial:
+    async def dial(_: ReadyShell) -> Stream | Denial:
         return await Dialer().dial((SOURCE.address,), sshd.get_port(), BOUND_S)
 
     endpoints = ShellEndpoints(login, dial, pod.dial_endpoint, None)

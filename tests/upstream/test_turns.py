@@ -13,7 +13,7 @@ from stagedoor.keys.ca import CertificateAuthority
 from stagedoor.keys.files import load_or_create
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity, Method
-from stagedoor.model.session import Ready
+from stagedoor.model.session import ReadyShell
 from stagedoor.model.shell import Shell
 from stagedoor.model.target import Target
 from stagedoor.net.tcp import TcpStream
@@ -23,9 +23,9 @@ from stagedoor.upstream.login import MAX_CONCURRENT, GatewayLogin, ShellAccount
 DEV = Identity("dev", frozenset(), Method.PASSWORD)
 
 
-def ready(app: str) -> Ready:
+def ready(app: str) -> ReadyShell:
     target = Target(app)
-    return Ready(Grant(DEV, target, 1, None), Shell(target, "127.0.0.1", 22))
+    return ReadyShell(Grant(DEV, target, 1, None), Shell(target, "127.0.0.1", 22))
 
 
 async def test_a_crowd_at_one_shell_takes_turns_and_holds_up_no_other(

@@ -8,7 +8,7 @@ import pytest
 
 from stagedoor.listeners.web.errors import ClientClosedError
 from stagedoor.listeners.web.terminal.relay import TerminalRelay
-from stagedoor.model.session import End
+from stagedoor.model.session import EndReason
 from stagedoor.wire.terminal.frames import In, Notice, NoticeKind
 from tests.fixtures.gateway import open_gateway
 from tests.fixtures.terminal import WebTerminal, ticket
@@ -75,7 +75,7 @@ async def test_the_loss_of_a_watcher_who_types_is_no_fault() -> None:
         is_watching=True,
         on_people=None,
     )  # type: ignore[arg-type]
-    assert await carrier._relay_input(None) == (End.CLOSED, "")  # type: ignore[arg-type]
+    assert await carrier._relay_input(None) == (EndReason.CLOSED, "")  # type: ignore[arg-type]
 
 
 class Client:

@@ -262,8 +262,8 @@ def test_line_feeds_alone_are_refused(request_: bytes) -> None:
 
 @pytest.mark.line(10)
 def test_only_corkscrews_one_line_feed_passes_and_is_told() -> None:
-    assert accepted(STOCK["corkscrew"]).bare_line_feed
-    assert not accepted(STOCK["nc -P"]).bare_line_feed
+    assert accepted(STOCK["corkscrew"]).has_bare_line_feed
+    assert not accepted(STOCK["nc -P"]).has_bare_line_feed
 
 
 @pytest.mark.line(11)
@@ -408,9 +408,9 @@ def test_no_refusal_repeats_a_credential(field: bytes) -> None:
 def test_a_client_s_trace_is_taken_on_and_never_refused() -> None:
     trace, span = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
     field = f"traceparent:  00-{trace}-{span}-01".encode()
-    assert accepted(with_fields(field)).trace == TraceContext(trace, span)
-    assert accepted(with_fields(field, b"Traceparent: 00-1-2-01")).trace is None
-    assert accepted(with_fields(b"traceparent: \xff")).trace is None
+    assert accepted(with_fields(field)).trace_context == TraceContext(trace, span)
+    assert accepted(with_fields(field, b"Traceparent: 00-1-2-01")).trace_context is None
+    assert accepted(with_fields(b"traceparent: \xff")).trace_context is None
     assert by_bytes(with_fields(field)) == whole(with_fields(field))
 
 

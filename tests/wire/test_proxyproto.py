@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.source import Source
-from stagedoor.wire.proxyproto import MAX_V1_BYTES, MAX_V2_BYTES, ProxyHeader, parse
+from stagedoor.wire.proxyproto import MAX_V1_BYTES, MAX_V2_BYTES, ProxyHeader, parse_proxy_header
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 V4 = (
@@ -31,7 +31,7 @@ def v2(command: int = 0x21, family: int = 0x11, rest: bytes = V4) -> bytes:
 
 def drip(received: bytes) -> ProxyHeader | Denial | None:
     for end in range(len(received) + 1):
-        outcome = parse(received[:end])
+        outcome = parse_proxy_header(received[:end])
         if outcome is not None:
             return outcome
     return None
@@ -39,16 +39,16 @@ def drip(received: bytes) -> ProxyHeader | Denial | None:
 
 def accepted(received: bytes) -> ProxyHeader:
     """Whole, with a payload behind it, and byte by byte."""
-    outcome = parse(received)
+    outcome = parse_proxy_header(received)
     assert isinstance(outcome, ProxyHeader), outcome
     assert outcome.consumed == len(received)
-    assert parse(received + b"CONNECT app01.ssh:22 HTTP/1.0\r\n\r\n") == outcome
+    assert parse_proxy_header(received + b"CONNECT app01.ssh:22 HTTP/1.0\r\n\r\n") == outcome
     assert drip(received) == outcome
     return outcome
 
 
 def refused(received: bytes) -> str:
-    outcome = parse(received)
+    outcome = parse_proxy_header(received)
     assert isinstance(outcome, Denial), outcome
     assert outcome.reason is Reason.BAD_REQUEST
     assert drip(received) == outcome
@@ -104,7 +104,7 @@ def test_version_1_ends_within_107_bytes() -> None:
     line = b"PROXY UNKNOWN " + b"x" * (MAX_V1_BYTES - 16) + b"\r\n"
     assert accepted(line).consumed == MAX_V1_BYTES == 107
     refused(line[:14] + b"x" + line[14:])
-    assert parse(line[:106].replace(b"\r", b"x")) is None
+    assert parse_proxy_header(line[:106].replace(b"\r", b"x")) is None
 
 
 @pytest.mark.line(14)
@@ -172,9 +172,9 @@ def test_a_missing_header_is_noticed_at_once(received: bytes) -> None:
 
 
 def test_nothing_yet_is_not_an_error() -> None:
-    assert parse(b"") is None
-    assert parse(SIGNATURE) is None
-    assert parse(b"PROXY ") is None
+    assert parse_proxy_header(b"") is None
+    assert parse_proxy_header(SIGNATURE) is None
+    assert parse_proxy_header(b"PROXY ") is None
 
 
 ANY = st.one_of(
@@ -191,7 +191,7 @@ ANY = st.one_of(
 @settings(deadline=None, max_examples=100)
 @given(ANY)
 def test_any_bytes_whole_or_one_by_one_give_the_same_header_or_refusal(received: bytes) -> None:
-    outcome = parse(received)
+    outcome = parse_proxy_header(received)
     assert drip(received) == outcome
     if isinstance(outcome, ProxyHeader):
         assert 0 < outcome.consumed <= min(len(received), MAX_V2_BYTES)
@@ -210,7 +210,7 @@ def test_every_source_is_read_as_it_was_written_in_both_versions(
     expected = Source.of(str(address), port)
     family = "TCP4" if address.version == 4 else "TCP6"
     line = f"PROXY {family} {address} {address} {port} 443\r\n".encode()
-    assert parse(line + payload) == ProxyHeader(expected, len(line))
+    assert parse_proxy_header(line + payload) == ProxyHeader(expected, len(line))
     packed = socket.inet_pton(
         socket.AF_INET if address.version == 4 else socket.AF_INET6, str(address)
     )
@@ -218,4 +218,4 @@ def test_every_source_is_read_as_it_was_written_in_both_versions(
         family=0x11 if address.version == 4 else 0x21,
         rest=packed * 2 + struct.pack("!HH", port, 443),
     )
-    assert parse(header + payload) == ProxyHeader(expected, len(header))
+    assert parse_proxy_header(header + payload) == ProxyHeader(expected, len(header))

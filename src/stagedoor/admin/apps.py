@@ -161,7 +161,7 @@ class Apps:
     async def start(self, target: Target, progress: Progress) -> ClusterApp:
         """Request the shell's start, and wait for it. Raises NotFoundError, StagedoorError."""
         self._require_known(target)
-        outcome = await self._shells.enter(target, progress)
+        outcome = await self._shells.start_without_grant(target, progress)
         if isinstance(outcome, Denial):
             raise StagedoorError(outcome.message)
         return await self.describe(target)

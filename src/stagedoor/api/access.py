@@ -27,7 +27,7 @@ from stagedoor.api.views import (
     show_sign_in,
 )
 from stagedoor.audit.chain import make_document
-from stagedoor.authz.roles import check_giving, check_taking, deny_app
+from stagedoor.authz.roles import check_giving, check_taking, make_app_denial
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.event import EventKind
 from stagedoor.model.grant import GrantRule
@@ -173,7 +173,7 @@ def _find_target(call: Call) -> Target:
     """Return the app in the query. Raises DeniedError unless the caller may read it."""
     target = require_app(call.filters.app)
     if not call.access.covers(Role.AUDITOR, target):
-        raise DeniedError(deny_app(Role.AUDITOR, target))
+        raise DeniedError(make_app_denial(Role.AUDITOR, target))
     return target
 
 
@@ -217,7 +217,7 @@ def close_sessions(call: Call) -> list[t.SessionEntry]:
     records = [sessions.find_session(call.service, name, targets) for name in names]
     for record in records:
         if not call.access.has_for_app(Role.OPERATOR, record.target):
-            raise DeniedError(deny_app(Role.OPERATOR, parse_login(record.target)))
+            raise DeniedError(make_app_denial(Role.OPERATOR, parse_login(record.target)))
     sessions.request_close(call.service, [record.id for record in records], order.reason)
     return [show_session(sessions.find_session(call.service, record.id)) for record in records]
 

@@ -10,7 +10,7 @@ import msgspec
 
 from stagedoor.admin import sessions
 from stagedoor.api.call import Call, DeniedError, Handler, check_line
-from stagedoor.authz.roles import deny_app
+from stagedoor.authz.roles import make_app_denial
 from stagedoor.model.errors import NotFoundError, RefusedError, StagedoorError
 from stagedoor.model.role import Role
 from stagedoor.model.selector import TargetPattern
@@ -177,7 +177,7 @@ def _find_target(call: Call, role: Role) -> Target:
     """Return the app in the path. Raises DeniedError unless the caller has `role` for it."""
     target = require_app(call.path["name"])
     if not call.access.covers(role, target):
-        raise DeniedError(deny_app(role, target))
+        raise DeniedError(make_app_denial(role, target))
     return target
 
 

@@ -13,8 +13,8 @@ from msgspec import Struct
 
 from stagedoor.admin.last_sessions import SessionCache
 from stagedoor.admin.service import AdminService
-from stagedoor.authz.roles import AdminAccess, deny_role
-from stagedoor.authz.step_up import NOWHERE, StepUpRules
+from stagedoor.authz.roles import AdminAccess, make_role_denial
+from stagedoor.authz.step_up import NO_STEP_UP, StepUpRules
 from stagedoor.model.denial import Denial
 from stagedoor.model.errors import NotFoundError, RefusedError
 from stagedoor.model.identity import Identity
@@ -97,7 +97,7 @@ class Call:
     page_token: str | None = None
     apps: AppSource = NO_APPS
     check_keys: Callable[[Sequence[str]], None] = lambda lines: None
-    step_up: StepUpRules = NOWHERE
+    step_up: StepUpRules = NO_STEP_UP
     identity: Identity | None = None
     requests: "RequestService | None" = None
 
@@ -114,7 +114,7 @@ class Call:
     def require(self, role: Role) -> None:
         """Raise DeniedError unless the caller has `role` for all apps."""
         if not self.access.has(role):
-            raise DeniedError(deny_role(role, EVERYWHERE))
+            raise DeniedError(make_role_denial(role, EVERYWHERE))
 
     def list_page(
         self, rows: Iterable[Row], key: Callable[[Row], str | int], show: Callable[[Row], View]

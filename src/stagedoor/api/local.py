@@ -15,7 +15,7 @@ from stagedoor.admin.service import AdminService, read_policy
 from stagedoor.api.call import NO_APPS, AppSource, Call, DeniedError, FileAnswer
 from stagedoor.api.handlers import find_handler
 from stagedoor.authz.roles import ROOT
-from stagedoor.authz.step_up import NOWHERE, StepUpRules
+from stagedoor.authz.step_up import NO_STEP_UP, StepUpRules
 from stagedoor.model.errors import RefusedError, StagedoorError
 from stagedoor.settings.settings import Settings
 from stagedoor.wire.api.inputs import Input
@@ -33,7 +33,7 @@ class StoreAdministration:
     settings: Settings
     apps: AppSource = NO_APPS
     check_keys: Callable[[Sequence[str]], None] = lambda lines: None
-    step_up: StepUpRules = NOWHERE
+    step_up: StepUpRules = NO_STEP_UP
 
     @property
     def is_shared(self) -> bool:

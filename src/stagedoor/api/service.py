@@ -43,7 +43,7 @@ from stagedoor.api.parsing import (
 )
 from stagedoor.api.problems import RAISED, from_error, make_problem
 from stagedoor.authz.access_request import check_fresh
-from stagedoor.authz.roles import AdminAccess, deny_role, find_admin_access
+from stagedoor.authz.roles import AdminAccess, find_admin_access, make_role_denial
 from stagedoor.authz.step_up import StepUpRules
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import StoreError
@@ -132,7 +132,7 @@ class ApiService:
         denial = denial or check_scope(identity, operation)
         role = operation.role
         if denial is None and role is not None and not access.has_somewhere(role):
-            denial = deny_role(role, EVERYWHERE)
+            denial = make_role_denial(role, EVERYWHERE)
         if denial is None and identity.is_person and operation.wants_proof:
             what = "a recording" if operation.is_file else "a change"
             denial = check_fresh(policy, identity, what, self._step_up, now)

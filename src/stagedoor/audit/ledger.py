@@ -29,10 +29,10 @@ from stagedoor.model.session import (
     STOPPING,
     AccessMethod,
     Counts,
-    Ended,
-    Opened,
-    Ready,
+    OpenedSession,
+    ReadyShell,
     ResumedSession,
+    SessionResult,
     explain_cancellation,
 )
 from stagedoor.model.source import Source
@@ -108,7 +108,7 @@ class AuditLedger:
         self._retry_at: float | None = None  # monotonic, while the journal cannot be written
         self._failures = 0
         self._problem: str | None = None
-        self._public = ""
+        self._public_problem = ""
         self._refusal: str | None = None
         self._writing = False
         self._flushing = 0
@@ -132,12 +132,12 @@ class AuditLedger:
 
     async def open(
         self,
-        ready: Ready,
+        ready: ReadyShell,
         access_method: AccessMethod,
         source: Source,
         earlier: ResumedSession | None = None,
-    ) -> Opened | Denial:
-        """Return `Opened` once it survives a power cut, else a Denial (AUDIT_UNAVAILABLE).
+    ) -> OpenedSession | Denial:
+        """Return `OpenedSession` once it survives a power cut, else a Denial (AUDIT_UNAVAILABLE).
 
         If the caller is cancelled, or the time runs out, while the event may already be written,
         the session is closed in the audit as `unreached`.
@@ -147,25 +147,25 @@ class AuditLedger:
         access method.
         """
         now = self._clock()
-        opened = Opened(make_session_id(now), now, access_method, source, ready)
+        opened = OpenedSession(make_session_id(now), now, access_method, source, ready)
         if earlier is not None:
             try:
                 row = await asyncio.to_thread(self._journal.find_session, earlier.id)
             except StoreError as error:
-                return _unavailable(error.public)
+                return _make_unavailable_denial(error.public)
             own = ready.grant.identity.name, str(ready.grant.target), access_method.value
             if row is None or row[:3] != own:
                 return Denial(Reason.SESSION_OVER, "the session has ended")
             before = earlier.counts or Counts(*row[4:])
-            opened = Opened(earlier.id, row[3], access_method, source, ready, before)
+            opened = OpenedSession(earlier.id, row[3], access_method, source, ready, before)
         opening = Opening(opened, asyncio.get_running_loop().create_future(), earlier=earlier)
         with self._lock:
             if self._stopping:
-                return _unavailable(STOPPING)
+                return _make_unavailable_denial(STOPPING)
             if self._problem is not None:
-                return _unavailable(self._public)
+                return _make_unavailable_denial(self._public_problem)
             if self._refusal is not None:
-                return _unavailable(self._refusal)
+                return _make_unavailable_denial(self._refusal)
             self._pending.add_opening(opening)
             self._lock.notify_all()
         self._awaited.add(opening)
@@ -179,18 +179,18 @@ class AuditLedger:
         """Refuse all logins for this reason until this is called with None. Any thread may call it."""
         self._refusal = why
 
-    def close_session(self, opened: Opened, ended: Ended) -> None:
+    def close_session(self, opened: OpenedSession, ended: SessionResult) -> None:
         """Write soon that the session has ended. Any thread may call this; it never blocks."""
         self._add(make_closed_event(opened, ended, self._instance, self._clock()))
 
-    def release(self, opened: Opened, counts: Counts) -> None:
+    def release(self, opened: OpenedSession, counts: Counts) -> None:
         """Do nothing: the process in which the session continues records that."""
 
-    def note(self, opened: Opened, kind: EventKind, fields: EventFields) -> None:
+    def note(self, opened: OpenedSession, kind: EventKind, fields: EventFields) -> None:
         """Write soon what happened in a session. Any thread may call this; it never blocks."""
         self._add(make_noted_event(opened, kind, fields, self._instance, self._clock()))
 
-    def deny(
+    def record_denial(
         self,
         denial: Denial,
         access_method: AccessMethod,
@@ -202,7 +202,7 @@ class AuditLedger:
         """Write or count a refused login soon. Any thread may call this; it never blocks."""
         now = self._clock()
         with self._lock:
-            if self._pending.admit_denial(denial.reason, source.address, now):
+            if self._pending.take_denial_share(denial.reason, source.address, now):
                 self._pending.add_denial(
                     make_denied_event(
                         denial, access_method, source, identity, target, self._instance, now
@@ -259,7 +259,7 @@ class AuditLedger:
             elif opening.state is OpeningState.DURABLE:
                 self._close_unreached([opening])
         if not opening.answer.done():
-            opening.answer.set_result(_unavailable(why))
+            opening.answer.set_result(_make_unavailable_denial(why))
 
     def _close_unreached(self, openings: Iterable[Opening]) -> None:
         now = self._clock()
@@ -326,7 +326,7 @@ class AuditLedger:
         with self._lock:
             self._writing = False
             self._problem = problem
-            self._public = public
+            self._public_problem = public
             first, longest = self._retry_s
             self._retry_at = time.monotonic() + min(longest, first * 2 ** min(self._failures, 20))
             self._failures += 1
@@ -339,11 +339,11 @@ class AuditLedger:
             # ignored (`Journal`).
             self._close_unreached(batch.openings)
             refused = [*batch.openings, *self._pending.drop_openings()]
-            answer_all(refused, _unavailable(public))
+            answer_all(refused, _make_unavailable_denial(public))
             self._lock.notify_all()
 
 
-def _unavailable(why: str) -> Denial:
+def _make_unavailable_denial(why: str) -> Denial:
     return Denial(
         Reason.AUDIT_UNAVAILABLE,
         f"this login is refused because it cannot be written to the audit: {why}",

@@ -10,7 +10,7 @@ from enum import Enum, auto
 from stagedoor.audit.words import make_opened_event, make_resumed_event
 from stagedoor.model.denial import Denial
 from stagedoor.model.event import Event
-from stagedoor.model.session import Opened, ResumedSession
+from stagedoor.model.session import OpenedSession, ResumedSession
 
 
 class OpeningState(Enum):
@@ -27,8 +27,8 @@ class OpeningState(Enum):
 class Opening:
     """A session to open, and the answer that its login waits for."""
 
-    opened: Opened
-    answer: asyncio.Future[Opened | Denial]
+    opened: OpenedSession
+    answer: asyncio.Future[OpenedSession | Denial]
     state: OpeningState = OpeningState.QUEUED
     why_abandoned: str = ""
     """Why the login no longer waits for its answer; empty while it waits."""

@@ -14,7 +14,7 @@ from stagedoor.audit.opening import Opening, OpeningState, make_opening_events
 from stagedoor.audit.words import make_closed_event
 from stagedoor.model.denial import Reason
 from stagedoor.model.event import Event, EventKind
-from stagedoor.model.session import AccessMethod, End, Ended
+from stagedoor.model.session import AccessMethod, EndReason, SessionResult
 from stagedoor.model.source import Address, find_source_network
 from stagedoor.model.units import MINUTE_S
 
@@ -67,7 +67,7 @@ class DenialCounts:
         self._sums: dict[tuple[str, Reason, AccessMethod], _Sum] = {}
         self._sources: set[str] = set()
 
-    def admit(self, reason: Reason, address: Address, now: float) -> bool:
+    def take_share(self, reason: Reason, address: Address, now: float) -> bool:
         """Return whether this denial gets an event of its own; if not, `count` it."""
         if reason in COUNTED or self._written.total() >= TOTAL_SHARE:
             return False
@@ -176,13 +176,13 @@ class PendingEvents:
         opening.state = OpeningState.VOID
         if opening.earlier is not None:
             return False
-        ended = Ended(End.UNREACHED, detail=opening.why_abandoned)
+        ended = SessionResult(EndReason.UNREACHED, detail=opening.why_abandoned)
         self._session_events.append(make_closed_event(opening.opened, ended, self._instance, now))
         return True
 
-    def admit_denial(self, reason: Reason, address: Address, now: float) -> bool:
+    def take_denial_share(self, reason: Reason, address: Address, now: float) -> bool:
         """Return whether this denial gets an event of its own (`add_denial`); if not, `count_denial`."""
-        return len(self._denials) < MAX_DENIALS and self._tally.admit(reason, address, now)
+        return len(self._denials) < MAX_DENIALS and self._tally.take_share(reason, address, now)
 
     def add_denial(self, event: Event) -> None:
         """Add a denial."""

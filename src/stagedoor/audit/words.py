@@ -5,7 +5,13 @@ from types import MappingProxyType
 from stagedoor.model.denial import Denial
 from stagedoor.model.event import Event, EventFields, EventKind
 from stagedoor.model.grant import Grant
-from stagedoor.model.session import AccessMethod, End, Ended, Opened, ResumedSession
+from stagedoor.model.session import (
+    AccessMethod,
+    EndReason,
+    OpenedSession,
+    ResumedSession,
+    SessionResult,
+)
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.wire.oneline import escape, to_one_line
@@ -16,7 +22,7 @@ _WHOLE = frozenset({"what", "what_end", "original", "original_end", "path", "to"
 show exactly what a person ran or moved."""
 
 
-def make_opened_event(opened: Opened, instance: str) -> Event:
+def make_opened_event(opened: OpenedSession, instance: str) -> Event:
     """Return the event of a session that begins."""
     grant, shell = opened.ready.grant, opened.ready.shell
     fields: EventFields = {
@@ -28,7 +34,9 @@ def make_opened_event(opened: Opened, instance: str) -> Event:
     return _session_event(EventKind.SESSION_OPENED, opened, fields, instance, opened.at)
 
 
-def make_resumed_event(opened: Opened, earlier: ResumedSession, instance: str, now: float) -> Event:
+def make_resumed_event(
+    opened: OpenedSession, earlier: ResumedSession, instance: str, now: float
+) -> Event:
     """Return the event of a session that continues because its client came back or a worker adopted it."""
     if not earlier.is_adopted:
         back: EventFields = {**_grant(opened.ready.grant), "away_s": round(earlier.away_s, 3)}
@@ -41,7 +49,9 @@ def make_resumed_event(opened: Opened, earlier: ResumedSession, instance: str, n
     return _session_event(EventKind.SESSION_FOUND, opened, fields, instance, now)
 
 
-def make_closed_event(opened: Opened, ended: Ended, instance: str, now: float) -> Event:
+def make_closed_event(
+    opened: OpenedSession, ended: SessionResult, instance: str, now: float
+) -> Event:
     """Return the event of a session's end."""
     fields: EventFields = {
         "sent": ended.counts.sent,
@@ -53,11 +63,11 @@ def make_closed_event(opened: Opened, ended: Ended, instance: str, now: float) -
 
 
 def make_noted_event(
-    opened: Opened, kind: EventKind, fields: EventFields, instance: str, now: float
+    opened: OpenedSession, kind: EventKind, fields: EventFields, instance: str, now: float
 ) -> Event:
     """Return the event of something inside a session: a channel, a recording."""
     noted = {
-        name: _noted(name, value) if isinstance(value, str) else value
+        name: _clean_field(name, value) if isinstance(value, str) else value
         for name, value in fields.items()
     }
     return _session_event(kind, opened, noted, instance, now)
@@ -65,11 +75,11 @@ def make_noted_event(
 
 def _session_event(
     kind: EventKind,
-    opened: Opened,
+    opened: OpenedSession,
     fields: EventFields,
     instance: str,
     at: float,
-    end: End | None = None,
+    end: EndReason | None = None,
 ) -> Event:
     grant = opened.ready.grant
     return Event(
@@ -109,7 +119,7 @@ def _guest(grant: Grant) -> EventFields:
     }
 
 
-def _noted(name: str, value: str) -> str:
+def _clean_field(name: str, value: str) -> str:
     return escape(value) if name in _WHOLE else clean_text(value)
 
 

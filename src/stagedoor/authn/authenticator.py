@@ -8,10 +8,15 @@ from functools import partial
 from types import MappingProxyType
 
 from stagedoor.authn import passwords
-from stagedoor.authn.decide import CheckPassword, confirm, decide, deny_password
-from stagedoor.authn.decide_key import Trust, decide_key, explain_revocation
+from stagedoor.authn.decide import (
+    CheckPassword,
+    confirm_password,
+    judge_credential,
+    make_password_denial,
+)
+from stagedoor.authn.decide_key import Trust, explain_revocation, judge_key
 from stagedoor.authn.packed_identity import restore_identity
-from stagedoor.authn.passes import identify
+from stagedoor.authn.passes import judge_pass
 from stagedoor.authn.passwords import PoolLimit, VerifiedPasswords, VerifyPool
 from stagedoor.authn.throttle import Throttle, ThrottleKey, ThrottleLimits, make_key
 from stagedoor.model.credential import (
@@ -114,11 +119,11 @@ class Authenticator:
         if self._policy().is_unavailable:
             return POLICY_UNAVAILABLE  # refuse no credential as wrong, and count no try
         if isinstance(credential, KeyCredential):
-            return await self._deny_stale(self._judge_key(credential, source))
+            return await self._judge_freshness(self._judge_key(credential, source))
         if (secret := find_login_secret(credential)) is not None:
             name = credential.name if isinstance(credential, PasswordCredential) else None
             return await self._judge_login(secret, name, source)
-        verdict = decide(self._policy(), credential, self._now())
+        verdict = judge_credential(self._policy(), credential, self._now())
         if not isinstance(verdict, CheckPassword):
             return verdict
         return await self._judge_password(verdict, source)
@@ -153,9 +158,9 @@ class Authenticator:
         trust = self._trust()
         if isinstance(trust, Denial):
             return trust
-        return decide_key(self._policy(), credential, trust, source, self._now())
+        return judge_key(self._policy(), credential, trust, source, self._now())
 
-    async def _deny_stale(self, verdict: Identity | Denial) -> Identity | Denial:
+    async def _judge_freshness(self, verdict: Identity | Denial) -> Identity | Denial:
         """Return `verdict`, or a denial if the provider of its sign-in has not answered for too long."""
         if isinstance(verdict, Denial) or verdict.sign_in is None or self._find_sign_in is None:
             return verdict
@@ -164,7 +169,7 @@ class Authenticator:
         sign_in = await self._find_sign_in(verdict.sign_in.number)
         if isinstance(sign_in, Denial):
             return sign_in
-        return identify(sign_in, self._policy(), self._now(), self._stale_s)
+        return judge_pass(sign_in, self._policy(), self._now(), self._stale_s)
 
     async def _judge_login(
         self, secret: str, name: str | None, source: Source
@@ -175,7 +180,7 @@ class Authenticator:
         """
         network, now = find_source_network(source.address), self._now()
         if self._stray_logins.take(network, now) is None:
-            return _throttled(
+            return _make_throttled_denial(
                 "too many ended logins came from your "
                 f"{self._stray_logins.find_waiting_scope(network, now)}",
                 self._stray_logins.wait_s(network, now),
@@ -191,7 +196,7 @@ class Authenticator:
         if name not in (None, login.name):
             return _NO_LOGIN
         self._stray_logins.give_back(network)
-        return identify(login, self._policy(), self._now(), self._stale_s)
+        return judge_pass(login, self._policy(), self._now(), self._stale_s)
 
     def stop_threads(self) -> None:
         """Stop the threads, and drop the verifications that still wait."""
@@ -203,12 +208,12 @@ class Authenticator:
         # Before the remembered passwords, so that a throttled attacker cannot continue to guess at those.
         wait_s = self._throttle.measure_block(bucket, now)
         if wait_s > 0:
-            return _throttled(
+            return _make_throttled_denial(
                 "too many wrong passwords for this name came from your address", wait_s
             )
         seal = self._verified.seal(check.name, check.password_hash or "", check.password)
         if check.password_hash is not None and self._is_remembered(check.name, bucket, seal, now):
-            return confirm(self._policy(), check)
+            return confirm_password(self._policy(), check)
 
         # If one source sends the same credential several times at once (ssh, scp and an editor start
         # together), that is one try and one verification.
@@ -242,7 +247,7 @@ class Authenticator:
     def _start(self, bucket: ThrottleKey, network: str, now: float) -> Denial | None:
         """Count a try as wrong until it proves right. Return a denial if it is not allowed now."""
         if self._sources.take(network, now) is None:
-            return _throttled(
+            return _make_throttled_denial(
                 "too many wrong passwords, for any names, came from your "
                 f"{self._sources.find_waiting_scope(network, now)}",
                 self._sources.wait_s(network, now),
@@ -250,7 +255,7 @@ class Authenticator:
         wait_s = self._throttle.start(bucket, now)
         if wait_s > 0:
             self._sources.give_back(network)
-            return _throttled(
+            return _make_throttled_denial(
                 "other passwords for this name from your address are being verified", wait_s
             )
         return None
@@ -265,12 +270,12 @@ class Authenticator:
             raise
         if isinstance(is_right, PoolLimit):
             self._abandon(bucket, network)
-            return self._deny_full(is_right)
+            return self._make_full_denial(is_right)
         # The policy may have changed meanwhile.
         verdict = (
-            confirm(self._policy(), check)
+            confirm_password(self._policy(), check)
             if is_right
-            else deny_password(check.name, self._policy())
+            else make_password_denial(check.name, self._policy())
         )
         if isinstance(verdict, Identity):
             self._throttle.record_success(bucket)
@@ -285,10 +290,10 @@ class Authenticator:
         self._throttle.abandon(bucket)
         self._sources.give_back(network)
 
-    def _deny_full(self, full: PoolLimit) -> Denial:
+    def _make_full_denial(self, full: PoolLimit) -> Denial:
         limits = self._limits
         if full is PoolLimit.SOURCE:
-            return _throttled(
+            return _make_throttled_denial(
                 f"{limits.waiting_per_source} passwords from your address are being verified", 1
             )
         return Denial(
@@ -305,6 +310,6 @@ def _verify(check: CheckPassword) -> bool:
     return is_right and check.password_hash is not None
 
 
-def _throttled(why: str, wait_s: float) -> Denial:
+def _make_throttled_denial(why: str, wait_s: float) -> Denial:
     seconds = max(math.ceil(wait_s), 1)
     return Denial(Reason.THROTTLED, f"{why}; try again in {seconds} s, {OTHERWISE}", seconds)

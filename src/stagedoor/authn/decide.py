@@ -1,7 +1,7 @@
 """The judgement of passwords and tokens by the policy. Pure.
 
 Tokens are judged at once. Verifying a password takes time, so the result may be `CheckPassword`. Then the
-caller verifies the hash, and calls `confirm` or `deny_password`.
+caller verifies the hash, and calls `confirm_password` or `make_password_denial`.
 """
 
 import hmac
@@ -25,7 +25,7 @@ class CheckPassword:
     """A password that has yet to be verified against `password_hash`.
 
     `password_hash` is None if the name is unknown or has no password. Even then the caller must spend the
-    time of a verification, and then call `deny_password`.
+    time of a verification, and then call `make_password_denial`.
     """
 
     name: str
@@ -41,7 +41,7 @@ MISSING = Denial.with_fix(
 )
 
 
-def decide(
+def judge_credential(
     policy: Policy, credential: PasswordCredential | TokenCredential | None, now: float
 ) -> Identity | CheckPassword | Denial:
     """Judge `credential` by `policy`; `now` is seconds since the epoch.
@@ -59,7 +59,7 @@ def decide(
                 credential.name, credential.secret, user.password_hash if user else None
             )
         claimed: str | None = credential.name
-        wrong = deny_password(credential.name, policy)
+        wrong = make_password_denial(credential.name, policy)
     else:
         claimed = None
         wrong = Denial.with_fix(
@@ -82,7 +82,7 @@ def _by_token(
     if not is_right or record is None or claimed not in (None, record.user):
         return wrong
     if user is None:
-        return policy.deny_gone(Reason.CREDENTIAL_WRONG, record.user)
+        return policy.make_absence_denial(Reason.CREDENTIAL_WRONG, record.user)
     if record.expires_at is not None and record.expires_at <= now:
         # The client has sent the whole token, so this reveals nothing to it.
         return Denial.with_fix(
@@ -101,15 +101,15 @@ def _by_token(
     )
 
 
-def confirm(policy: Policy, checked: CheckPassword) -> Identity | Denial:
+def confirm_password(policy: Policy, checked: CheckPassword) -> Identity | Denial:
     """Return the identity of a verified password, if the user still exists with the same password."""
     user = policy.users.get(checked.name)
     if user is None or user.password_hash is None or user.password_hash != checked.password_hash:
-        return deny_password(checked.name, policy)
+        return make_password_denial(checked.name, policy)
     return Identity(user.name, user.groups, Method.PASSWORD, password_hash=checked.password_hash)
 
 
-def deny_password(name: str, policy: Policy) -> Denial:
+def make_password_denial(name: str, policy: Policy) -> Denial:
     """Return the denial for every password that is not accepted.
 
     It is the same for a wrong password, an unknown name, a user without a password, and a user
@@ -123,13 +123,13 @@ def deny_password(name: str, policy: Policy) -> Denial:
         advice = f"only some groups have passwords; {others}"
     return Denial.with_fix(
         Reason.CREDENTIAL_WRONG,
-        f"wrong user name, password or token for {_shown(name)}",
+        f"wrong user name, password or token for {_quote_name(name)}",
         fix,
         advice,
     )
 
 
-def _shown(name: str) -> str:
+def _quote_name(name: str) -> str:
     """Return a client's text for a name in a form that is safe in one line of a terminal."""
     if name.isascii() and name.isprintable() and 0 < len(name) <= _SHOWN_NAME_LIMIT:
         return repr(name)

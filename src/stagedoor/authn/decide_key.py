@@ -7,7 +7,7 @@ identifies the user. SSH clients see the same refusal for every key; the `messag
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 
-from stagedoor.authn.passes import identify
+from stagedoor.authn.passes import judge_pass
 from stagedoor.model.certificate import SIGN_IN_KEY_ID, Certificate
 from stagedoor.model.credential import KeyCredential
 from stagedoor.model.denial import Denial, Reason
@@ -41,7 +41,7 @@ class Trust:
     principal_prefix: str = ""
 
 
-def decide_key(
+def judge_key(
     policy: Policy, credential: KeyCredential, trust: Trust, source: Source, now: float
 ) -> Identity | Denial:
     """Judge a key or certificate; `now` is seconds since the epoch.
@@ -53,8 +53,8 @@ def decide_key(
         # Checked before anything that depends on the name, so that a forged one takes the same time for every
         # name.
         denial = _check_ca(certificate, trust)
-        if denial is None and not credential.signed_by_ca():
-            denial = _deny("a certificate that its CA did not sign")
+        if denial is None and not credential.is_signed_by_ca():
+            denial = _make_denial("a certificate that its CA did not sign")
         if denial is not None:
             return denial
     revoked = explain_revocation(credential, trust)
@@ -75,7 +75,9 @@ def decide_key(
     if bound is not None and _is_for(credential.name, bound.name):
         return _judge_sign_in(policy, bound, now)
     if record is not None and record.user in policy.disabled:
-        return _deny(f"the key {credential.fingerprint}: {policy.explain_absence(record.user)}")
+        return _make_denial(
+            f"the key {credential.fingerprint}: {policy.explain_absence(record.user)}"
+        )
     return Denial.with_fix(
         Reason.CREDENTIAL_WRONG,
         f"the key {credential.fingerprint} is not registered for {quote_name(credential.name)}",
@@ -97,85 +99,85 @@ def explain_revocation(credential: KeyCredential, trust: Trust) -> Denial | None
     As in sshd(8), the expiry of a certificate does not end the connections that it opened.
     """
     certificate = credential.certificate
-    revoked = deny_revoked_key(credential.key, trust.revocations)
+    revoked = check_key_revocation(credential.key, trust.revocations)
     if revoked is not None or certificate is None:
         return revoked
     denial = _check_ca(certificate, trust)
     if denial is not None:
         return denial
     if trust.revocations.has_certificate(certificate):
-        return _revoked(_named(certificate))
+        return _make_revoked_denial(_describe_certificate(certificate))
     return None
 
 
-def deny_revoked_key(key: bytes, revocations: Revocations) -> Denial | None:
+def check_key_revocation(key: bytes, revocations: Revocations) -> Denial | None:
     """Return a denial if the key in the blob `key` was revoked, or None."""
     if revocations.has_key(key):
-        return _revoked(f"the key {format_fingerprint(key)}")
+        return _make_revoked_denial(f"the key {format_fingerprint(key)}")
     return None
 
 
 def _check_ca(certificate: Certificate, trust: Trust) -> Denial | None:
     if certificate.ca_fingerprint in trust.user_cas:
         return None
-    return _deny(f"the CA {certificate.ca_fingerprint} is not trusted here")
+    return _make_denial(f"the CA {certificate.ca_fingerprint} is not trusted here")
 
 
 def _check_use(certificate: Certificate, source: Source, now: float) -> Denial | None:
     """Return a denial if the certificate forbids this use by its time, options or principals."""
-    named = _named(certificate)
+    named = _describe_certificate(certificate)
     if now >= certificate.valid_before:
-        return _deny(f"{named} has expired")
+        return _make_denial(f"{named} has expired")
     if now < certificate.valid_after:
         early = (certificate.valid_after - now) / MINUTE_S
-        return _deny(
+        return _make_denial(
             f"{named} is not valid yet, for another {early:.1f} min; is the clock of this machine right?"
         )
     unknown = certificate.critical_options.keys() - _UNDERSTOOD
     if unknown:
         # PROTOCOL.certkeys: a certificate with an unknown critical option must not be accepted.
-        return _deny(
+        return _make_denial(
             f"{named} has a critical option that is not understood: {sorted(unknown)[0]!r}"
         )
     allowed = certificate.critical_options.get(SOURCE_ADDRESS)
     if allowed is not None and not _allows(allowed, source):
-        return _deny(f"{named} may not be used from {source.address}")
+        return _make_denial(f"{named} may not be used from {source.address}")
     if not certificate.principals:
-        return _deny(f"{named} names no principal")
+        return _make_denial(f"{named} names no principal")
     return None
 
 
 def _judge_sign_in(policy: Policy, bound: KeyLogin, now: float) -> Identity | Denial:
     """Return the identity of the sign-in that a key is bound to, by the policy as it is now."""
-    return identify(replace(bound, expires_at=policy.end_of(bound.sign_in)), policy, now)
+    return judge_pass(replace(bound, expires_at=policy.end_of(bound.sign_in)), policy, now)
 
 
 def _judge_sign_in_certificate(
     policy: Policy, credential: KeyCredential, certificate: Certificate, trust: Trust, now: float
 ) -> Identity | Denial:
     """Judge a sign-in's certificate, which must have the sign-in's key, number and user."""
-    named = _named(certificate)
+    named = _describe_certificate(certificate)
     bound = policy.bound_keys.get(credential.fingerprint)
     if (
         bound is None
         or bound.sign_in.number != certificate.serial
         or certificate.principals != (trust.principal_prefix + bound.name,)
     ):
-        return _deny(f"the sign-in of {named} is over; sign in again")
+        return _make_denial(f"the sign-in of {named} is over; sign in again")
     if not _is_for(credential.name, bound.name):
-        return _deny(f"{named} is not for {quote_name(credential.name)}")
+        return _make_denial(f"{named} is not for {quote_name(credential.name)}")
     return _judge_sign_in(policy, bound, now)
 
 
 def _judge_certificate(
     policy: Policy, credential: KeyCredential, certificate: Certificate, trust: Trust
 ) -> Identity | Denial:
-    named = _named(certificate)
+    named = _describe_certificate(certificate)
     owners = [name for name in _user_names(certificate, trust) if name in policy.users]
     if credential.name in owners:
         owners = [credential.name]
     if len(owners) != 1 or not _is_for(credential.name, owners[0]):
-        return _deny(f"{named} is not for {quote_name(credential.name)}")
+        return _make_denial(f"{named} is not for {quote_name(credential.name)}")
     user = policy.users[owners[0]]
     return Identity(user.name, user.groups, Method.CERTIFICATE, named)
 
@@ -207,17 +209,17 @@ def _allows(addresses: str, source: Source) -> bool:
     return is_within(source.address, networks)
 
 
-def _named(certificate: Certificate) -> str:
+def _describe_certificate(certificate: Certificate) -> str:
     """Return a certificate's name for the audit. Its key id, a CA's text, may have any characters."""
     key_id = "".join(c if " " <= c <= "~" else "?" for c in certificate.key_id[:_SHOWN_KEY_ID])
     return f"certificate {certificate.serial} ({key_id})"
 
 
-def _deny(message: str) -> Denial:
+def _make_denial(message: str) -> Denial:
     return Denial(Reason.CREDENTIAL_WRONG, message)
 
 
-def _revoked(what: str) -> Denial:
+def _make_revoked_denial(what: str) -> Denial:
     return Denial.with_fix(
         Reason.CREDENTIAL_WRONG, f"{what} was revoked", "ssh.revoked_keys_file", "use another"
     )

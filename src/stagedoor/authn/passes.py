@@ -141,7 +141,7 @@ def by_provider(user: User, provider: str) -> Identity:
     return Identity(user.name, user.groups, Method.SSO, provider)
 
 
-def identify(
+def judge_pass(
     shown: WebPass | None,
     policy: Policy,
     now: float,
@@ -163,7 +163,7 @@ def identify(
     void = policy.explain_void(shown)
     if void is not None:
         return Denial(Reason.CREDENTIAL_WRONG, f"{void}; {SIGN_IN_AGAIN}")
-    if shown.method is Method.SSO and (stale := _stale(shown, now, stale_s)) is not None:
+    if shown.method is Method.SSO and (stale := _check_freshness(shown, now, stale_s)) is not None:
         return stale
     user = policy.users[shown.name]
     token = policy.tokens.get(shown.credential_id or "") if shown.method is Method.TOKEN else None
@@ -179,7 +179,7 @@ def identify(
     )
 
 
-def _stale(shown: WebPass, now: float, stale_s: Mapping[str, float]) -> Denial | None:
+def _check_freshness(shown: WebPass, now: float, stale_s: Mapping[str, float]) -> Denial | None:
     """Return a denial if the provider has not answered for too long, since it may have removed the user."""
     provider = shown.credential_id or ""
     limit_s = stale_s.get(provider, STALE_S)

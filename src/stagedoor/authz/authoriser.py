@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from stagedoor.authz import guest
 from stagedoor.authz.decide import authorise, select_targets
-from stagedoor.authz.step_up import NOWHERE, StepUpRules, check_proof
+from stagedoor.authz.step_up import NO_STEP_UP, StepUpRules, check_proof
 from stagedoor.model.denial import POLICY_UNAVAILABLE, Denial
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity, SignIn
@@ -76,7 +76,7 @@ class Authoriser:
         self,
         policy: Callable[[], Policy],
         now: Callable[[], float],
-        step_up: StepUpRules = NOWHERE,
+        step_up: StepUpRules = NO_STEP_UP,
         cache: GrantCache | None = None,
     ) -> None:
         self._policy = policy

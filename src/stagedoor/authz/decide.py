@@ -46,7 +46,7 @@ def authorise(
         return Denial(
             Reason.NO_GRANT,
             f"token {identity.credential_id} of {user.name!r} may not be used to enter "
-            f"{_named(target)}: its scopes are {', '.join(identity.scopes or ()) or 'none'}",
+            f"{_show_target(target)}: its scopes are {', '.join(identity.scopes or ()) or 'none'}",
         )
     ends_at = find_earliest(rule.expires_at, until)
     return Grant(
@@ -223,7 +223,7 @@ def is_in_scope(scopes: tuple[str, ...] | None, target: Target) -> bool:
     return False
 
 
-def _named(target: Target) -> str:
+def _show_target(target: Target) -> str:
     return f"{target.app} in {target.environment}" if target.environment else target.app
 
 
@@ -235,11 +235,9 @@ def _no_grant(policy: Policy, user: User, target: Target) -> Denial:
         if Permission.ENTER in rule.permissions and rule.expires_at is not None
     ]
     if ends:
-        what = (
-            f"the grant for {user.name!r} to enter {_named(target)} ended at {show_time(max(ends))}"
-        )
+        what = f"the grant for {user.name!r} to enter {_show_target(target)} ended at {show_time(max(ends))}"
     else:
-        what = f"no grant for {user.name!r} to enter {_named(target)}"
+        what = f"no grant for {user.name!r} to enter {_show_target(target)}"
     another = "another" if ends else "one"
     return Denial.with_fix(
         Reason.NO_GRANT,

@@ -18,7 +18,7 @@ from stagedoor.authz.decide import (
     list_requested,
 )
 from stagedoor.authz.roles import ROOT, AdminAccess
-from stagedoor.authz.step_up import NOWHERE, StepUpRules
+from stagedoor.authz.step_up import NO_STEP_UP, StepUpRules
 from stagedoor.model.access_request import AccessRequest, RequestState, find_rule
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import GrantRule
@@ -94,7 +94,7 @@ def explain(
     identity: Identity,
     target: Target,
     now: float,
-    step_up: StepUpRules = NOWHERE,
+    step_up: StepUpRules = NO_STEP_UP,
     reader: AdminAccess = ROOT,
 ) -> AccessAnswer:
     """Return why `identity` may or may not enter `target` now. Rules that let the user in come first.

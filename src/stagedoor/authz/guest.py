@@ -20,7 +20,7 @@ from stagedoor.authz.decide import (
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant, Guest
 from stagedoor.model.identity import Identity, Method
-from stagedoor.model.permission import Permission, deny_permission
+from stagedoor.model.permission import Permission, make_permission_denial
 from stagedoor.model.policy import Policy
 from stagedoor.model.share import Share
 from stagedoor.model.target import Target
@@ -101,7 +101,7 @@ def authorise_watching(
     rules = list_matching(policy, user, target, now, includes_unbegun=False)
     rule = find_longest(rules, Permission.WATCH)
     if rule is None:
-        return deny_permission(Permission.WATCH, user.name, target)
+        return make_permission_denial(Permission.WATCH, user.name, target)
     if not is_in_scope(identity.scopes, target):
         return _out_of_scope(identity)
     ends_at = find_earliest(rule.expires_at, until)

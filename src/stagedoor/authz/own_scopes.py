@@ -34,7 +34,7 @@ def restrict_scopes(
     for word in wanted:
         name = _covered(word, rules)
         if name is None:
-            return _refused(word, user, rules)
+            return _make_scope_denial(word, user, rules)
         scopes.append(f"{CONNECT_SCOPE}:{name}")
     return tuple(dict.fromkeys(scopes))
 
@@ -43,20 +43,20 @@ def _covered(word: str, rules: Sequence[GrantRule]) -> str | None:
     """Return the scope for `word` if one of the rules covers all of it, else None."""
     target = parse_login(word)
     if target is None:
-        return word if word in map(_named, rules) else None
+        return word if word in map(_format_pattern, rules) else None
     if any(has_match(rule.app_pattern, rule.environment_pattern, target) for rule in rules):
         return target.login_name
     return None
 
 
-def _named(rule: GrantRule) -> str:
+def _format_pattern(rule: GrantRule) -> str:
     return rule.app_pattern + (
         "" if rule.environment_pattern == "*" else f".{rule.environment_pattern}"
     )
 
 
-def _refused(word: str, user: User, rules: Sequence[GrantRule]) -> Denial:
-    names = list(dict.fromkeys(map(_named, rules)))
+def _make_scope_denial(word: str, user: User, rules: Sequence[GrantRule]) -> Denial:
+    names = list(dict.fromkeys(map(_format_pattern, rules)))
     more = " and others" if len(names) > _SHOWN_RULES else ""
     within = f"within: {', '.join(names[:_SHOWN_RULES])}{more}" if names else "none yet"
     return Denial(

@@ -88,7 +88,7 @@ def check_giving(access: AdminAccess, rule: GrantRule) -> Denial | None:
     administrators give themselves.
     """
     if not access.has(Role.OWNER, rule.pattern):
-        return deny_role(Role.OWNER, rule.pattern)
+        return make_role_denial(Role.OWNER, rule.pattern)
     if access.has(Role.ADMINISTRATOR) and not access.is_about_me(rule.subject):
         return None
     lacking = rule.permissions - _find_own(access, rule.pattern, rule.expires_at)
@@ -120,7 +120,7 @@ def check_taking(access: AdminAccess, rule: GrantRule) -> Denial | None:
     Only an administrator may change a rule with a duty or a limit, unless the rule binds that administrator.
     """
     if not access.has(Role.OWNER, rule.pattern):
-        return deny_role(Role.OWNER, rule.pattern)
+        return make_role_denial(Role.OWNER, rule.pattern)
     if not _binds(rule) or access.is_root:
         return None
     if access.has(Role.ADMINISTRATOR) and not access.is_about_me(rule.subject):
@@ -151,7 +151,7 @@ def check_leaving_groups(access: AdminAccess, name: str, groups: Collection[str]
 def check_role_change(access: AdminAccess, rule: RoleRule) -> Denial | None:
     """Return why the user may not give the role in `rule`, or None."""
     if not access.has(Role.ADMINISTRATOR):
-        return deny_role(Role.ADMINISTRATOR, EVERYWHERE)
+        return make_role_denial(Role.ADMINISTRATOR, EVERYWHERE)
     if access.is_about_me(rule.subject):
         return Denial(
             Reason.NO_GRANT, "you cannot give a role to yourself; ask another administrator"
@@ -162,7 +162,7 @@ def check_role_change(access: AdminAccess, rule: RoleRule) -> Denial | None:
 def check_request_rule(access: AdminAccess, rule: RequestRule) -> Denial | None:
     """Return why the user may not add a rule for access on request, or None."""
     if not access.has(Role.ADMINISTRATOR):
-        return deny_role(Role.ADMINISTRATOR, EVERYWHERE)
+        return make_role_denial(Role.ADMINISTRATOR, EVERYWHERE)
     if access.is_about_me(rule.subject):
         return Denial(
             Reason.NO_GRANT, "you cannot let yourself ask for access; ask another administrator"
@@ -179,15 +179,15 @@ def check_leaving(access: AdminAccess, name: str) -> Denial | None:
     return None
 
 
-def deny_app(role: Role, target: Target | None) -> Denial:
+def make_app_denial(role: Role, target: Target | None) -> Denial:
     """Return the refusal of an act that needs `role` for one app; None stands for an unknown app."""
     where = EVERYWHERE
     if target is not None:
         where = TargetPattern(target.app, target.environment or "*")
-    return deny_role(role, where)
+    return make_role_denial(role, where)
 
 
-def deny_role(role: Role, pattern: TargetPattern) -> Denial:
+def make_role_denial(role: Role, pattern: TargetPattern) -> Denial:
     """Return the refusal of an act that needs `role` for `pattern`."""
     return Denial(
         Reason.NO_GRANT,

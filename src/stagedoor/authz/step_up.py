@@ -34,7 +34,7 @@ class StepUpRules:
     url: str | None = None
 
 
-NOWHERE = StepUpRules()
+NO_STEP_UP = StepUpRules()
 
 
 def check_proof(

@@ -17,7 +17,7 @@ from stagedoor.demo.keys import CUT_KEY, UPGRADE_KEY, NetworkKey, UpgradeKey, re
 from stagedoor.demo.suggestions import list_suggestions
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.event import Event, EventKind
-from stagedoor.model.session import End
+from stagedoor.model.session import EndReason
 from stagedoor.model.units import HOUR_S, MINUTE_S, format_size
 from stagedoor.store.journal import JournalEntry, read_entries
 from stagedoor.store.sessions import SessionRecord, list_sessions
@@ -27,10 +27,10 @@ POLL_S = 0.25
 COMMAND_CHARS = 60
 _CLEAR_BELOW = "\x1b[J"
 _END = {
-    End.EVICTED: "closed by an administrator",
-    End.REVOKED: "closed: nothing lets them in any more",
-    End.EXPIRED: "closed: the grant expired",
-    End.DRAINED: "closed: the gateway stops",
+    EndReason.EVICTED: "closed by an administrator",
+    EndReason.REVOKED: "closed: nothing lets them in any more",
+    EndReason.EXPIRED: "closed: the grant expired",
+    EndReason.DRAINED: "closed: the gateway stops",
 }
 
 
@@ -56,7 +56,7 @@ def describe(event: Event) -> StatusLine | None:
         case EventKind.SESSION_CLOSED:
             lasted_s = float(event.fields.get("duration_s") or 0)
             sent, received = (int(event.fields.get(name) or 0) for name in ("sent", "received"))
-            end = End(event.reason) if event.reason else End.CLOSED
+            end = EndReason(event.reason) if event.reason else EndReason.CLOSED
             return StatusLine(
                 f"{who}  {_END.get(end, end.value.replace('_', ' '))} after {format_duration(lasted_s)}, "
                 f"{format_size(sent)} up, {format_size(received)} down"

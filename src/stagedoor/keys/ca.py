@@ -9,7 +9,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ssh_public_identity
 
 from stagedoor.keys.files import PrivateKey, format_public_line
-from stagedoor.model.certificate import EVERYTHING, SIGN_IN_KEY_ID
+from stagedoor.model.certificate import ALL_EXTENSIONS, SIGN_IN_KEY_ID
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.units import MINUTE_S
 from stagedoor.wire.ssh.blob import encode_string
@@ -88,7 +88,7 @@ class CertificateAuthority:
         users: Sequence[str],
         valid_s: float,
         *,
-        extensions: Sequence[str] = tuple(sorted(EVERYTHING)),
+        extensions: Sequence[str] = tuple(sorted(ALL_EXTENSIONS)),
         critical_options: Mapping[str, str] | None = None,
     ) -> str:
         """Return a user certificate for the names `users`; `identity` is its key id, which sshd logs.

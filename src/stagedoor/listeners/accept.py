@@ -14,7 +14,7 @@ from stagedoor.model.units import KIB
 from stagedoor.net import aio
 from stagedoor.net.tcp import TcpStream
 from stagedoor.relay.ports import Stream
-from stagedoor.wire.proxyproto import parse
+from stagedoor.wire.proxyproto import parse_proxy_header
 
 READ_BYTES = 16 * KIB
 TLS_HANDSHAKE = b"\x16"
@@ -39,7 +39,7 @@ class AcceptRules:
         """Return whether X-Forwarded-For and X-Forwarded-Proto of `peer` are trusted."""
         return is_within(peer.address, self.forwarded_from)
 
-    def has_proxy_header(self, peer: Source) -> bool:
+    def is_proxy_header_required(self, peer: Source) -> bool:
         """Return whether `peer` must name its client in a PROXY header."""
         return is_within(peer.address, self.proxy_protocol_from) and not self.is_reverse_proxy(peer)
 
@@ -48,10 +48,10 @@ class AcceptRules:
 
         A proxy carries many clients, so each of its connections counts on its own, by address and port.
         """
-        speaks_for_many = self.is_reverse_proxy(source) or self.has_proxy_header(source)
+        speaks_for_many = self.is_reverse_proxy(source) or self.is_proxy_header_required(source)
         return str(source) if speaks_for_many else find_source_network(source.address)
 
-    def refuse_outsider(self, source: Source) -> Denial | None:
+    def check_source(self, source: Source) -> Denial | None:
         """Return the refusal for a source that is in none of the networks, or None."""
         if is_within(source.address, self.networks):
             return None
@@ -82,14 +82,14 @@ async def read_proxy_header(
     """Read the PROXY header of a connection from `peer`, if the rules require one.
 
     Return a Denial if the header is wrong, and None if the peer left. The caller bounds the time and checks
-    the source (`AcceptRules.refuse_outsider`). Raises OSError.
+    the source (`AcceptRules.check_source`). Raises OSError.
     """
-    if not rules.has_proxy_header(peer):
+    if not rules.is_proxy_header_required(peer):
         return Arrival(peer)
     received = b""
     while more := await aio.read(stream, READ_BYTES):
         received += more
-        header = parse(received)
+        header = parse_proxy_header(received)
         if isinstance(header, Denial):
             return header
         if header is not None:
@@ -97,7 +97,7 @@ async def read_proxy_header(
     return None
 
 
-def refuse_plaintext(received: bytes) -> Denial | None:
+def check_tls(received: bytes) -> Denial | None:
     """Return the refusal for a client that does not speak TLS on a TLS port, or None."""
     if received.startswith(TLS_HANDSHAKE):
         return None

@@ -13,7 +13,7 @@ from stagedoor.model.source import Source
 from stagedoor.net import aio
 from stagedoor.net.tcp import TcpStream
 from stagedoor.relay.ports import Stream
-from stagedoor.session.entered import Entered
+from stagedoor.session.entered import EnteredSession
 from stagedoor.session.person_wait import PERSON_STEPS
 from stagedoor.wire.http.answer import encode_established, encode_interim, encode_refusal
 from stagedoor.wire.http.connect import Request
@@ -52,7 +52,7 @@ class Downstream:
     @property
     def origin(self) -> LoginOrigin:
         """Return the origin for the flow and the audit."""
-        trace = self.request.trace if self.request is not None else None
+        trace = self.request.trace_context if self.request is not None else None
         return LoginOrigin(AccessMethod.CONNECT, self.source, trace)
 
     def show_progress(self, step: ProgressStep) -> None:
@@ -88,7 +88,7 @@ class Downstream:
             self._watching.cancel()
             await asyncio.wait([self._watching])
 
-    async def refuse(self, denial: Denial) -> None:
+    async def send_refusal(self, denial: Denial) -> None:
         """Send a refusal, and linger so that the client receives it. Raises OSError."""
         self.is_answered = True
         if self.is_muted:
@@ -96,7 +96,7 @@ class Downstream:
         unsent, self._unsent = self._unsent, b""
         await send_and_linger(self.stream, unsent + encode_refusal(denial))
 
-    async def accept(self, entered: Entered, now: float, is_resumable: bool) -> bytes:
+    async def accept(self, entered: EnteredSession, now: float, is_resumable: bool) -> bytes:
         """Send the 200, and return the client's first bytes. Raises OSError."""
         assert self.request is not None, "only requests are accepted"
         early = self.request.early
@@ -108,7 +108,7 @@ class Downstream:
             unsent
             + encode_established(entered.opened.id, token_ends_at, is_resumable=is_resumable),
         )
-        if self.request.bare_line_feed and not early:
+        if self.request.has_bare_line_feed and not early:
             # corkscrew drops bytes that arrive in one read with the 200, so let ssh send first.
             return await self._read_first_bytes()
         return early

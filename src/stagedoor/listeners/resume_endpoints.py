@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity
-from stagedoor.model.session import Opened, Ready
+from stagedoor.model.session import OpenedSession, ReadyShell
 from stagedoor.model.source import Source
 from stagedoor.net.tcp import TcpStream
 from stagedoor.relay.ports import Stream
@@ -30,7 +30,7 @@ class ResumeEndpoints:
     in_shells: ShellEndpoints | None = None
 
     async def resume(
-        self, ready: Ready, request: ResumeRequest, watcher: Watcher
+        self, ready: ReadyShell, request: ResumeRequest, watcher: Watcher
     ) -> StreamTicket | Denial:
         """Return a ticket for the session that a client resumes. Raises OSError."""
         key, attempt, owner = request.key, request.attempt, identify_owner(ready.grant)
@@ -45,7 +45,7 @@ class ResumeEndpoints:
         return ticket if isinstance(ticket, StreamTicket) or unavailable is None else unavailable
 
     async def open(
-        self, opened: Opened, dial: DialShell, request: ResumeRequest, watcher: Watcher
+        self, opened: OpenedSession, dial: DialShell, request: ResumeRequest, watcher: Watcher
     ) -> StreamTicket | Stream | Denial:
         """Open a session. Return a stream to the shell if only a plain tunnel is possible.
 
@@ -79,7 +79,7 @@ class ResumeEndpoints:
         limit_s = self.local.away_limit_s
         return limit_s if grant.resume_s is None else min(limit_s, grant.resume_s)
 
-    def _note_of(self, opened: Opened) -> str:
+    def _note_of(self, opened: OpenedSession) -> str:
         """Return what a worker needs to adopt the session, as one word."""
         source = opened.source
         return f"{source.address}/{source.port};{self.pack_identity(opened.ready.grant.identity)}"

@@ -15,36 +15,37 @@ from stagedoor.listeners.resume_endpoints import ResumeEndpoints, read_note
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
 from stagedoor.model.session import (
-    NOTHING_MOVED,
+    ZERO_COUNTS,
     AccessMethod,
     Counts,
-    End,
-    Ended,
+    EndReason,
     LoginOrigin,
-    Opened,
-    Ready,
+    OpenedSession,
+    ReadyShell,
     ResumedSession,
+    SessionResult,
 )
 from stagedoor.relay.ports import Stream
 from stagedoor.relay.tunnel import Tunnel
 from stagedoor.resume.control import EndpointControl
 from stagedoor.resume.messages import AWAY, CLOSED, IDLE
 from stagedoor.resume.requests import Control, Orphan, StreamTicket
-from stagedoor.session.entered import Entered
-from stagedoor.session.flow import NOT_NOW, Flow
+from stagedoor.session.entered import EnteredSession
+from stagedoor.session.flow import UNDECIDED, Flow
 from stagedoor.tasks import Tasks
 from stagedoor.upstream.shell_endpoint import DialShell
 from stagedoor.wire.http.connect import ResumeRequest
 from stagedoor.wire.target import parse_target
 
-_ENDS = {CLOSED: End.CLOSED, AWAY: End.DOWNSTREAM_LOST, IDLE: End.IDLE}
+_ENDS = {CLOSED: EndReason.CLOSED, AWAY: EndReason.DOWNSTREAM_LOST, IDLE: EndReason.IDLE}
 
 
 class SessionLink:
-    """A worker's hold on a session that the endpoint keeps: `session.ports.Link`, `resume.control.Watcher`.
+    """A worker's hold on a session that the endpoint keeps.
 
-    Belongs to one event loop, except for the methods of `Link`, which any thread may call. A hold ends
-    exactly once: by `on_end` with the session's end, or by `on_release` if the session continues elsewhere.
+    It is a `session.ports.RelayHandle` and a `resume.control.Watcher`. It belongs to one event loop, but any
+    thread may call the methods of `RelayHandle`. A hold ends exactly once: by `on_end` with the session's
+    end, or by `on_release` if the session continues elsewhere.
     """
 
     def __init__(self, away_limit_s: Callable[[Grant], float]) -> None:
@@ -53,11 +54,11 @@ class SessionLink:
         self._control: Control | None = None
         self._loop = asyncio.get_running_loop()
         self._number = 0
-        self._before = NOTHING_MOVED
+        self._before = ZERO_COUNTS
         self._tunnel: Tunnel | None = None
-        self._on_end: Callable[[Ended], None] | None = None
+        self._on_end: Callable[[SessionResult], None] | None = None
         self._on_release: Callable[[Counts], None] | None = None
-        self._end: tuple[End, str] | None = None
+        self._end: tuple[EndReason, str] | None = None
         """The end that this gateway has requested, or None."""
         self._final_call: Callable[[], None] | None = None
         """The call that ends the hold. If it is set before `begin_hold`, it waits for that."""
@@ -68,7 +69,7 @@ class SessionLink:
 
     def begin_hold(
         self,
-        on_end: Callable[[Ended], None],
+        on_end: Callable[[SessionResult], None],
         on_release: Callable[[Counts], None],
         before: Counts,
         tunnel: Tunnel | None = None,
@@ -82,11 +83,11 @@ class SessionLink:
         if self._final_call is not None:
             self._final_call()
 
-    # For the flow (`session.ports.Link`).
+    # For the flow (`session.ports.RelayHandle`).
 
     def read_counts(self) -> Counts:
         """Return the session's bytes so far, with the frames of this connection."""
-        now = NOTHING_MOVED if self._tunnel is None else self._tunnel.read_counts()
+        now = ZERO_COUNTS if self._tunnel is None else self._tunnel.read_counts()
         return Counts(self._before.sent + now.sent, self._before.received + now.received)
 
     def change_grant(self, grant: Grant) -> None:
@@ -94,7 +95,7 @@ class SessionLink:
         with suppress(RuntimeError):  # the loop is closed, and everything with it
             self._loop.call_soon_threadsafe(self._set_wait, grant)
 
-    def request_end(self, end: End, detail: str = "") -> None:
+    def request_end(self, end: EndReason, detail: str = "") -> None:
         """Ask the session to end. If only this gateway stops, the session continues in another process."""
         with suppress(RuntimeError):  # the loop is closed, and everything with it
             self._loop.call_soon_threadsafe(self._close, end, detail)
@@ -105,9 +106,9 @@ class SessionLink:
         if self._control is not None:
             self._control.set_limit(self._number, self._away_limit_s(grant))
 
-    def _close(self, end: End, detail: str) -> None:
+    def _close(self, end: EndReason, detail: str) -> None:
         self._end = self._end or (end, detail)
-        if end is End.DRAINED:
+        if end is EndReason.DRAINED:
             self._finish(partial(self._end_hold, end, detail, None))
         elif self._control is not None:
             self._control.end(self._number, detail or end.value)
@@ -118,7 +119,7 @@ class SessionLink:
 
     def note_end(self, code: int, why: str, counts: Counts | None) -> None:
         """End this session, which has ended in the endpoint."""
-        end, detail = self._end or (_ENDS.get(code, End.UPSTREAM_LOST), why)
+        end, detail = self._end or (_ENDS.get(code, EndReason.UPSTREAM_LOST), why)
         self._finish(partial(self._end_hold, end, detail, counts))
 
     def _finish(self, final_call: Callable[[], None]) -> None:
@@ -134,15 +135,15 @@ class SessionLink:
         assert self._on_release is not None
         counts = self.read_counts()
         if self._tunnel is not None:
-            self._tunnel.request_end(End.CLOSED)
+            self._tunnel.request_end(EndReason.CLOSED)
         self._on_release(counts)
 
-    def _end_hold(self, end: End, detail: str, counts: Counts | None) -> None:
+    def _end_hold(self, end: EndReason, detail: str, counts: Counts | None) -> None:
         assert self._on_end is not None
         counts = counts or self.read_counts()
         if self._tunnel is not None:
             self._tunnel.request_end(end, detail)
-        self._on_end(Ended(end, counts, detail))
+        self._on_end(SessionResult(end, counts, detail))
 
 
 class ResumableConnection(SessionLink):
@@ -156,7 +157,7 @@ class ResumableConnection(SessionLink):
         self._request = request
         self._ticket: StreamTicket | None = None
 
-    async def find_earlier(self, ready: Ready) -> ResumedSession | Denial | None:
+    async def find_earlier(self, ready: ReadyShell) -> ResumedSession | Denial | None:
         """Return the session to which the client returns, or None if it opens a new one."""
         if not self._request.attempt:
             return None
@@ -172,7 +173,7 @@ class ResumableConnection(SessionLink):
         self.set_session(ticket.control, ticket.number)
         return ticket.earlier
 
-    async def connect(self, opened: Opened, dial: DialShell) -> Stream | Denial:
+    async def connect(self, opened: OpenedSession, dial: DialShell) -> Stream | Denial:
         """Return a stream to the endpoint, or to the shell for a plain tunnel, or why there is none."""
         ticket = self._ticket
         if ticket is None:
@@ -193,15 +194,15 @@ class ResumableConnection(SessionLink):
         return stream
 
     def take_over(
-        self, entered: Entered, start: Callable[[Callable[[Ended], None]], Tunnel]
+        self, entered: EnteredSession, start: Callable[[Callable[[SessionResult], None]], Tunnel]
     ) -> None:
         """Take the session over. `start` starts the relay, and is given what to call at its end."""
         before = entered.opened.before
         self.begin_hold(entered, entered.release, before, start(self._relay_ended))
 
-    def _relay_ended(self, ended: Ended) -> None:
+    def _relay_ended(self, ended: SessionResult) -> None:
         """Record that this connection of the client has ended. Called in the relay's thread."""
-        if ended.end is End.DRAINED:
+        if ended.end is EndReason.DRAINED:
             self.request_end(ended.end, ended.detail)
 
 
@@ -249,14 +250,14 @@ class Adopter:
         except BaseException:
             control.make_orphan(number)
             raise
-        if isinstance(opened, Opened):
+        if isinstance(opened, OpenedSession):
             link.begin_hold(
                 partial(self._flow.close_session, opened),
                 partial(self._flow.release, opened),
                 opened.before,
             )
             self._flow.attach(opened, link)
-        elif opened.reason in NOT_NOW:
+        elif opened.reason in UNDECIDED:
             control.make_orphan(number)  # another worker may judge it, or this one later
         else:
             control.end(number, opened.line)

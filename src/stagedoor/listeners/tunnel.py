@@ -12,8 +12,8 @@ from stagedoor.listeners.accept import (
     READ_BYTES,
     AcceptRules,
     Arrival,
+    check_tls,
     read_proxy_header,
-    refuse_plaintext,
 )
 from stagedoor.listeners.downstream import Downstream
 from stagedoor.listeners.limits import LIMITS, ClientLimits
@@ -78,7 +78,7 @@ class TunnelListener:
         if victim is None:
             return
         victim.cancel(Reason.OVERLOADED)
-        self._flow.deny(
+        self._flow.record_denial(
             Denial(
                 Reason.OVERLOADED,
                 f"more than {self._client_limits.max_pending} connections had not sent a whole header, "
@@ -112,7 +112,7 @@ class TunnelListener:
             if request is None:
                 return
             if isinstance(request, Denial):
-                await downstream.refuse(self._flow.deny(request, downstream.origin))
+                await downstream.send_refusal(self._flow.record_denial(request, downstream.origin))
                 return
             await self._enter(downstream, request)
         except OSError:
@@ -121,7 +121,9 @@ class TunnelListener:
             # The loop's handler logs the error. The client learns that the fault is the gateway's.
             if not downstream.is_answered:
                 with suppress(OSError):
-                    await downstream.refuse(self._flow.deny(Denial.of_fault(), downstream.origin))
+                    await downstream.send_refusal(
+                        self._flow.record_denial(Denial.of_fault(), downstream.origin)
+                    )
             raise
 
     async def _enter(self, downstream: Downstream, request: Request) -> None:
@@ -133,7 +135,7 @@ class TunnelListener:
                 "the login's secret was sent over plain http, where others can read it; use https:// (log "
                 "out and in again, since it is not secret any more: stagedoor logout)",
             )
-            await downstream.refuse(self._flow.deny(denial, downstream.origin))
+            await downstream.send_refusal(self._flow.record_denial(denial, downstream.origin))
             return
         resumable = None
         if self._endpoints is not None and request.resume is not None:
@@ -154,7 +156,7 @@ class TunnelListener:
             raise
         if isinstance(entered, Denial):
             await downstream.stop_watching()
-            await downstream.refuse(entered)
+            await downstream.send_refusal(entered)
             return
         with entered.transfer() as hand_over:
             await downstream.stop_watching()  # in this block, because it can be cancelled
@@ -172,9 +174,9 @@ class TunnelListener:
                 hand_over(resumable)
                 return
             preface = SshPreface(entered.grant.target)
-            link = self._relay.start(downstream.stream, entered.stream, early, entered, preface)
+            tunnel = self._relay.start(downstream.stream, entered.stream, early, entered, preface)
             downstream.is_handed_over = True
-            hand_over(link)
+            hand_over(tunnel)
 
     def _read_at_once(
         self, downstream: Downstream, stream: TcpStream, parser: HeadParser
@@ -184,9 +186,9 @@ class TunnelListener:
         Usually it has, and then the connection needs no timer and no place in the queue.
         """
         rules = self._rules
-        if rules.has_proxy_header(downstream.source):
+        if rules.is_proxy_header_required(downstream.source):
             return None
-        if (denial := rules.refuse_outsider(downstream.source)) is not None:
+        if (denial := rules.check_source(downstream.source)) is not None:
             return denial
         received = stream.recv(READ_BYTES)
         return parser.feed(received) if received else None
@@ -230,7 +232,7 @@ class TunnelListener:
             self._pending.remove(downstream)
             downstream.source = arrival.source
             self._enter_queue(downstream)
-        if (denial := self._rules.refuse_outsider(downstream.source)) is not None:
+        if (denial := self._rules.check_source(downstream.source)) is not None:
             # There is no TLS handshake for other networks, and so no way to send them an answer.
             downstream.is_muted = wrap_tls is not None
             return denial
@@ -238,7 +240,7 @@ class TunnelListener:
             received = received or await aio.read(stream, READ_BYTES)
             if not received:
                 return None
-            if (denial := refuse_plaintext(received)) is not None:
+            if (denial := check_tls(received)) is not None:
                 return denial
             tls = wrap_tls(stream, received)
             downstream.stream, received = tls, b""

@@ -9,7 +9,7 @@ from stagedoor.model.permission import Permission, Permissions
 PTY = "permit-pty"
 PORT_FORWARDING = "permit-port-forwarding"
 AGENT_FORWARDING = "permit-agent-forwarding"
-EVERYTHING = frozenset({PTY, PORT_FORWARDING, AGENT_FORWARDING})
+ALL_EXTENSIONS = frozenset({PTY, PORT_FORWARDING, AGENT_FORWARDING})
 """The extensions that a login through the gateway can have."""
 
 SIGN_IN_KEY_ID = "sign-in "

@@ -28,14 +28,14 @@ class KeyCredential:
     """A public key presented under a login name (RFC 4252 §7), as a blob and as `SHA256:…`.
 
     The listener verifies that the client has the private key. `key` is the key in `certificate`, if
-    there is one. `signed_by_ca` verifies the CA's signature on the certificate, which costs time.
+    there is one. `is_signed_by_ca` verifies the CA's signature on the certificate, which costs time.
     """
 
     name: str
     key: bytes
     fingerprint: str
     certificate: Certificate | None = None
-    signed_by_ca: Callable[[], bool] = field(default=lambda: False, repr=False, compare=False)
+    is_signed_by_ca: Callable[[], bool] = field(default=lambda: False, repr=False, compare=False)
 
 
 def find_login_secret(credential: "Credential | None") -> str | None:

@@ -101,7 +101,7 @@ class Grant:
         )
 
     @property
-    def login(self) -> str:
+    def shell_user(self) -> str:
         """Return the user name for the shell. Watchers have no login of their own, and use the host's."""
         if self.guest is None or self.guest.may_type:
             return self.identity.name

@@ -94,7 +94,7 @@ def combine_permissions(allow: Permissions, without: Permissions) -> Permissions
     return permissions
 
 
-def deny_permission(permission: Permission, name: str, target: Target) -> Denial:
+def make_permission_denial(permission: Permission, name: str, target: Target) -> Denial:
     """Return the refusal of a permission to `name`, with the administrator's command that grants it."""
     option = f" --environment {target.environment}" if target.environment else ""
     return Denial.with_fix(

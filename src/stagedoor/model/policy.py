@@ -260,7 +260,7 @@ class Policy:
             return f"the user {name!r} is disabled"
         return f"there is no user {name!r} any more"
 
-    def deny_gone(self, reason: Reason, name: str) -> Denial:
+    def make_absence_denial(self, reason: Reason, name: str) -> Denial:
         """Return the refusal of a user who is no longer in `users`."""
         if name not in self.disabled:
             return Denial(reason, self.explain_absence(name))
@@ -289,7 +289,7 @@ class Policy:
         if self.is_unavailable:
             return POLICY_UNAVAILABLE
         if identity.name not in self.users:
-            return self.deny_gone(Reason.NO_GRANT, identity.name)
+            return self.make_absence_denial(Reason.NO_GRANT, identity.name)
         if (void := self.explain_void(identity)) is not None:
             return Denial(Reason.NO_GRANT, void)
         shown = identity.credential_id or ""

@@ -1,7 +1,7 @@
 """A login from open to close, as the values that each step of the flow passes to the next.
 
 Only its own step makes a value. Each value but the last contains the one before it, so no step can be called
-before the earlier ones: `Identity` → `Grant` → `Ready` → `Opened` → the relay → `Ended`.
+before the earlier ones: `Identity` → `Grant` → `ReadyShell` → `OpenedSession` → the relay → `SessionResult`.
 """
 
 from enum import StrEnum
@@ -26,15 +26,15 @@ class AccessMethod(StrEnum):
 class LoginOrigin(Struct, frozen=True):
     """The origin of an attempt: its access method, source address and trace.
 
-    `trace` is None if the client sent none and none has begun.
+    `trace_context` is None if the client sent none and none has begun.
     """
 
     access_method: AccessMethod
     source: Source
-    trace: TraceContext | None = None
+    trace_context: TraceContext | None = None
 
 
-class End(StrEnum):
+class EndReason(StrEnum):
     """The reasons why a session ended."""
 
     CLOSED = "closed"
@@ -73,18 +73,18 @@ def explain_cancellation(error: BaseException) -> str:
     return str(error) or HUNG_UP
 
 
-class Ready(Struct, frozen=True):
+class ReadyShell(Struct, frozen=True):
     """The shell of a grant, which is running. Made by the flow only."""
 
     grant: Grant
     shell: Shell
-    trace: int = 0
+    trace_number: int = 0
     """The trace's id as a number, half the size of its text; 0 if there is none. For the log only."""
 
     @property
     def trace_id(self) -> str:
         """Return the trace's id in hexadecimal, or an empty string if there is none."""
-        return f"{self.trace:032x}" if self.trace else ""
+        return f"{self.trace_number:032x}" if self.trace_number else ""
 
 
 class Counts(Struct, frozen=True):
@@ -94,10 +94,10 @@ class Counts(Struct, frozen=True):
     received: int = 0
 
 
-NOTHING_MOVED = Counts()
+ZERO_COUNTS = Counts()
 
 
-class Opened(Struct, frozen=True):
+class OpenedSession(Struct, frozen=True):
     """A session that the audit durably records. Made by `audit` only.
 
     `before` are the bytes of a session that continues over another connection.
@@ -107,8 +107,8 @@ class Opened(Struct, frozen=True):
     at: float
     access_method: AccessMethod
     source: Source
-    ready: Ready
-    before: Counts = NOTHING_MOVED
+    ready: ReadyShell
+    before: Counts = ZERO_COUNTS
 
 
 class ResumedSession(Struct, frozen=True):
@@ -119,14 +119,14 @@ class ResumedSession(Struct, frozen=True):
     """
 
     id: str
-    counts: Counts | None = NOTHING_MOVED
+    counts: Counts | None = ZERO_COUNTS
     away_s: float = 0.0
     is_adopted: bool = False
 
 
-class Ended(Struct, frozen=True):
+class SessionResult(Struct, frozen=True):
     """How a session ended. `detail` is one line for the user, and may be empty."""
 
-    end: End
+    end: EndReason
     counts: Counts = Counts()
     detail: str = ""

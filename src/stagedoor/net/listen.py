@@ -27,8 +27,8 @@ Socket = socket.socket
 """A socket, for code that passes it on or accepts from it directly."""
 
 
-class Listening:
-    """The sockets of one address: one for each family that the name resolves to."""
+class ListeningGroup:
+    """The listening sockets of one address, one for each family that the name resolves to."""
 
     def __init__(self, sockets: list[socket.socket]) -> None:
         self._sockets = sockets
@@ -49,7 +49,7 @@ class Listening:
 
 def bind(
     host: str, port: int, *, names: list[tuple[str, int]] | None = None, setting: str = ""
-) -> Listening:
+) -> ListeningGroup:
     """Listen on every address of `host` ("" for all interfaces, IPv4 and IPv6 separately).
 
     SO_REUSEPORT lets each worker have its own socket on the same port. For the second worker, pass the
@@ -72,7 +72,7 @@ def bind(
             f"cannot listen on {join_host_port(host, port)}: {why}"
             + (f" (change {setting})" if setting else "")
         ) from None
-    return Listening(sockets)
+    return ListeningGroup(sockets)
 
 
 def _addresses(

@@ -18,14 +18,14 @@ from stagedoor.net.tls import TlsStream
 from stagedoor.tasks import report_fault
 
 READ_BYTES = 16 * KIB
-STRANGER_BYTES = 4 * KIB
+UNAUTHENTICATED_READ_BYTES = 4 * KIB
 """The bytes to read or send at once for an unauthenticated peer, which is also what TLS keeps for it."""
 READS_PER_TURN = 16
 """The limit leaves the event loop time for others while one peer sends without pause."""
 HIGH_WATER_BYTES = 64 * KIB
 """With more unsent, the protocol is paused, until a quarter of it is left (as in asyncio)."""
 LOW_WATER_BYTES = 16 * KIB
-UNREAD_BY_STRANGER_BYTES = 4 * KIB
+UNAUTHENTICATED_UNREAD_BYTES = 4 * KIB
 """With more unsent, an unauthenticated peer is not read from."""
 UNREAD_BYTES = 256 * KIB
 """The same for an authenticated peer. A protocol that pauses leaves less; answers to PINGs do not pause."""
@@ -154,7 +154,7 @@ class StreamTransport(asyncio.Transport):
 
     def _update_reading(self) -> None:
         """Start or stop waiting for the peer's bytes, according to the current state."""
-        most = UNREAD_BYTES if self._trusted else UNREAD_BY_STRANGER_BYTES
+        most = UNREAD_BYTES if self._trusted else UNAUTHENTICATED_UNREAD_BYTES
         should_read = not (self._paused or self._closing or self._lost or self._unsent_bytes > most)
         if should_read == self._reading:
             return
@@ -171,7 +171,9 @@ class StreamTransport(asyncio.Transport):
             if not self._reading or self._lost:
                 return
             try:
-                data = self._stream.recv(READ_BYTES if self._trusted else STRANGER_BYTES)
+                data = self._stream.recv(
+                    READ_BYTES if self._trusted else UNAUTHENTICATED_READ_BYTES
+                )
             except OSError as error:
                 self._lose(error)
                 return
@@ -194,7 +196,7 @@ class StreamTransport(asyncio.Transport):
         try:
             while self._unsent:
                 piece = self._unsent[0]
-                part = piece if self._trusted else piece[:STRANGER_BYTES]
+                part = piece if self._trusted else piece[:UNAUTHENTICATED_READ_BYTES]
                 taken = self._stream.send(part)
                 self._sent_bytes += taken
                 self._unsent_bytes -= taken

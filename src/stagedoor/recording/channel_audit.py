@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
 from stagedoor.model.event import EventFields, EventKind
-from stagedoor.model.session import Opened
+from stagedoor.model.session import OpenedSession
 from stagedoor.model.units import KIB
 from stagedoor.recording.recorder import Recorder, Recording
 from stagedoor.wire.oneline import to_one_line
@@ -119,7 +119,7 @@ def _fields(event: FileEvent) -> EventFields:
     }
 
 
-Note = Callable[[Opened, EventKind, EventFields], None]
+Note = Callable[[OpenedSession, EventKind, EventFields], None]
 """A function that queues an event of a session for the audit. Any thread may call it; it never blocks."""
 
 
@@ -168,7 +168,7 @@ class ChannelRequest:
 
 
 def make_header(
-    opened: Opened, number: int, request: ChannelRequest, now: float
+    opened: OpenedSession, number: int, request: ChannelRequest, now: float
 ) -> AsciicastHeader:
     """Return the header of a recording; `now` is seconds since the epoch."""
     grant = opened.ready.grant
@@ -226,8 +226,8 @@ class ChannelAudit:
     """The audit of one channel. `recording` is None for a channel that is not recorded."""
 
     def __init__(
-        self, note: Note, opened: Opened, number: int, request: ChannelRequest, recording: Recording | None,
-        *, keeps_input: bool = False,
+        self, note: Note, opened: OpenedSession, number: int, request: ChannelRequest,
+        recording: Recording | None, *, keeps_input: bool = False,
     ) -> None:  # fmt: skip
         self._note = note
         self._opened = opened

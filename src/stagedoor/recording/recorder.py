@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from stagedoor.model.errors import StagedoorError
-from stagedoor.model.session import STOPPING, Opened
+from stagedoor.model.session import STOPPING, OpenedSession
 from stagedoor.model.units import KIB, MIB
 from stagedoor.recording.asciicast_file import AsciicastFile, Seal
 from stagedoor.recording.folder import SUFFIX, RecordingFolder
@@ -49,7 +49,7 @@ class RecordingEnded:
     why: str | None = None
 
 
-OnOver = Callable[[Opened, RecordingEnded], None]
+OnOver = Callable[[OpenedSession, RecordingEnded], None]
 """A function that is called once for each recording that began or should have begun, in any thread."""
 
 
@@ -62,7 +62,7 @@ class Recording:
     def __init__(
         self,
         recorder: "Recorder",
-        opened: Opened,
+        opened: OpenedSession,
         name: str,
         header: AsciicastHeader,
         on_room: Callable[[], None],
@@ -153,7 +153,7 @@ class Recorder:
 
     async def begin(
         self,
-        opened: Opened,
+        opened: OpenedSession,
         number: int,
         header: AsciicastHeader,
         *,

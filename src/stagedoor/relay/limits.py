@@ -10,8 +10,8 @@ class RelayLimits:
     """The bounds of one process's relay."""
 
     idle_timeout_s: float | None = None
-    """A tunnel that has moved no bytes for this long is closed (`End.IDLE`), at most a quarter of it or 30 s
-    later.
+    """A tunnel that has moved no bytes for this long is closed (`EndReason.IDLE`), at most a quarter of it or
+    30 s later.
 
     By default there is no limit: people leave shells open overnight, and TCP detects dead peers.
     """

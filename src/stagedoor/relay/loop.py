@@ -8,9 +8,9 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from stagedoor.model.session import STOPPED, End, Ended
+from stagedoor.model.session import STOPPED, EndReason, SessionResult
 from stagedoor.relay.limits import RelayLimits
-from stagedoor.relay.poller import FAILED, HANG_UP, LAST, READ, URGENT, WRITE, Poller
+from stagedoor.relay.poller import FAILED, HANG_UP, PEER_SHUTDOWN, READ, URGENT, WRITE, Poller
 from stagedoor.relay.ports import Preface, Stream
 from stagedoor.relay.pump import Pump
 from stagedoor.relay.splice import Splice
@@ -19,8 +19,8 @@ from stagedoor.relay.watched import FAULT, WatchedTunnels
 
 log = logging.getLogger(__name__)
 
-_SOURCE_EVENTS = READ | URGENT | FAILED | HANG_UP | LAST
-_NEAR_END = URGENT | FAILED | HANG_UP | LAST
+_SOURCE_EVENTS = READ | URGENT | FAILED | HANG_UP | PEER_SHUTDOWN
+_NEAR_END = URGENT | FAILED | HANG_UP | PEER_SHUTDOWN
 
 _LONGEST_S = 30.0
 
@@ -83,7 +83,7 @@ class Relay:
         self._idle_timeouts = IdleTimeouts(limits.idle_timeout_s, clock())
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         """Readable while there are requests from other threads."""
-        self._asked: deque[Callable[[], None]] = deque()
+        self._requests: deque[Callable[[], None]] = deque()
         self._lock = threading.Lock()
         pump = Pump(limits)
         self._watched = WatchedTunnels(self._poller, self._splice, pump, self._lock, clock)
@@ -117,13 +117,13 @@ class Relay:
                 self._watched.active.add(tunnel)
                 request = self._watch_from_here(tunnel)
                 if request is not None:
-                    self._asked.append(request)
+                    self._requests.append(request)
                     os.eventfd_write(self._bell, 1)
                 return tunnel
         tunnel.is_over = True
         downstream.abort()
         upstream.abort()
-        on_end(Ended(End.DRAINED, detail=STOPPED))
+        on_end(SessionResult(EndReason.DRAINED, detail=STOPPED))
         return tunnel
 
     def _watch_from_here(self, tunnel: Tunnel) -> Callable[[], None] | None:
@@ -147,10 +147,10 @@ class Relay:
 
     def stop(self) -> None:
         """End all tunnels as drained, then the thread, and wait for its end. May be called again."""
-        self._ask(partial(self._stop, End.DRAINED, STOPPED), last=True)
+        self._ask(partial(self._stop, EndReason.DRAINED, STOPPED), last=True)
         self._thread.join()
 
-    def _ask_end(self, tunnel: Tunnel, end: End, detail: str) -> None:
+    def _ask_end(self, tunnel: Tunnel, end: EndReason, detail: str) -> None:
         self._ask(partial(self._watched.finish, tunnel, end, detail))
 
     def _ask(self, request: Callable[[], None], *, last: bool = False) -> None:
@@ -158,7 +158,7 @@ class Relay:
         with self._lock:
             if not self._closing:
                 self._closing = last
-                self._asked.append(request)
+                self._requests.append(request)
                 os.eventfd_write(self._bell, 1)
 
     # In the relay's thread
@@ -170,7 +170,7 @@ class Relay:
             log.critical("relay: its thread failed, and every tunnel ends", exc_info=True)
             with self._lock:
                 self._closing = True
-            self._stop(End.FAULT, FAULT)
+            self._stop(EndReason.FAULT, FAULT)
         self._poller.close()
         self._splice.pipes.close_free()
         with self._lock:  # another thread may be writing to it
@@ -216,21 +216,21 @@ class Relay:
             if idle_timeouts.timeout_s is not None and idle_timeouts.is_due(self._clock()):
                 self._end_idle()
             while watched.refusing and watched.refusing[0][0] <= self._clock():
-                watched.finish(watched.refusing.popleft()[1], End.UNREACHED)
+                watched.finish(watched.refusing.popleft()[1], EndReason.UNREACHED)
             # Last, so that a reused descriptor number has no stale event in this batch. A descriptor that
             # `start` has just added may have one, which costs an empty read.
             if rung:
                 os.eventfd_read(bell)
-                while self._asked:
-                    self._asked.popleft()()
+                while self._requests:
+                    self._requests.popleft()()
 
     def _end_idle(self) -> None:
         for tunnel in self._idle_timeouts.find_idle(self._watched.active.copy(), self._clock()):
             self._watched.finish(
-                tunnel, End.IDLE, f"no byte moved for {self._idle_timeouts.timeout_s:g} s"
+                tunnel, EndReason.IDLE, f"no byte moved for {self._idle_timeouts.timeout_s:g} s"
             )
 
-    def _stop(self, end: End, detail: str) -> None:
+    def _stop(self, end: EndReason, detail: str) -> None:
         for tunnel in self._watched.active.copy():
             self._watched.finish(tunnel, end, detail)
         self._stopped = True

@@ -11,10 +11,10 @@ URGENT = select.EPOLLPRI
 WRITE = select.EPOLLOUT
 FAILED = select.EPOLLERR
 HANG_UP = select.EPOLLHUP
-LAST = select.EPOLLRDHUP
+PEER_SHUTDOWN = select.EPOLLRDHUP
 """The peer sent its end."""
 
-_SOURCE = READ | URGENT | LAST | select.EPOLLET
+_SOURCE = READ | URGENT | PEER_SHUTDOWN | select.EPOLLET
 _BATCH = 256
 
 

@@ -9,7 +9,7 @@ from enum import Enum, IntEnum
 from errno import EHOSTDOWN, EHOSTUNREACH, ENETDOWN, ENETUNREACH, ETIMEDOUT
 from types import MappingProxyType
 
-from stagedoor.model.session import End
+from stagedoor.model.session import EndReason
 
 
 class Side(Enum):
@@ -34,16 +34,16 @@ class Stage(IntEnum):
 _VANISHED = frozenset({ETIMEDOUT, EHOSTUNREACH, ENETUNREACH, EHOSTDOWN, ENETDOWN})
 """The errors of a peer that no longer answers: tcp(7) on TCP_USER_TIMEOUT, and ICMP's (ip(7))."""
 
-_ENDS: Mapping[tuple[Side, bool], End] = MappingProxyType(
+_ENDS: Mapping[tuple[Side, bool], EndReason] = MappingProxyType(
     {
-        (Side.DOWNSTREAM, False): End.DOWNSTREAM_RESET,
-        (Side.DOWNSTREAM, True): End.DOWNSTREAM_LOST,
-        (Side.UPSTREAM, False): End.UPSTREAM_RESET,
-        (Side.UPSTREAM, True): End.UPSTREAM_LOST,
+        (Side.DOWNSTREAM, False): EndReason.DOWNSTREAM_RESET,
+        (Side.DOWNSTREAM, True): EndReason.DOWNSTREAM_LOST,
+        (Side.UPSTREAM, False): EndReason.UPSTREAM_RESET,
+        (Side.UPSTREAM, True): EndReason.UPSTREAM_LOST,
     }
 )
 
 
-def judge_failure(side: Side, errno: int | None) -> End:
+def judge_failure(side: Side, errno: int | None) -> EndReason:
     """Return the end of a tunnel whose `side` failed with `errno` (None: an error without a number)."""
     return _ENDS[side, errno in _VANISHED]

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 
 from stagedoor.model.grant import Grant
-from stagedoor.model.session import Counts, End, Ended
+from stagedoor.model.session import Counts, EndReason, SessionResult
 from stagedoor.relay.pipes import Pipe
 from stagedoor.relay.ports import Preface, Stream
 from stagedoor.relay.state import Side, Stage
 
-OnEnd = Callable[[Ended], None]
-AskEnd = Callable[["Tunnel", End, str], None]
+OnEnd = Callable[[SessionResult], None]
+AskEnd = Callable[["Tunnel", EndReason, str], None]
 """Asks the relay's thread to end a tunnel, with an end and a detail."""
 
 
@@ -76,7 +76,7 @@ class Direction:
 
 
 class Tunnel:
-    """One tunnel with both directions. It is a `Link`, whose methods any thread may call."""
+    """One tunnel with both directions. It is a `RelayHandle`, whose methods any thread may call."""
 
     __slots__ = (
         "ask_end",
@@ -138,7 +138,7 @@ class Tunnel:
     def change_grant(self, grant: Grant) -> None:
         """Do nothing: SSH is encrypted end to end, so the relay cannot distinguish its uses."""
 
-    def request_end(self, end: End, detail: str = "") -> None:
+    def request_end(self, end: EndReason, detail: str = "") -> None:
         """Ask the relay to reset both streams, and to pass `end` and `detail` to `on_end`.
 
         The end of a tunnel that is already over does not change.

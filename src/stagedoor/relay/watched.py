@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from stagedoor.model.denial import Denial
 from stagedoor.model.farewell import FAREWELL_S
-from stagedoor.model.session import End, Ended
+from stagedoor.model.session import EndReason, SessionResult
 from stagedoor.relay.poller import Poller
 from stagedoor.relay.pump import Pump, pass_on_refusal, push, shutdown_sink
 from stagedoor.relay.splice import Splice
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 _OPEN, _SHUT, _ENDED = Stage.OPEN, Stage.SHUT, Stage.ENDED
 
 _LAST_TURNS = 16
-_NORMAL_ENDS = (End.CLOSED, End.UNREACHED)
+_NORMAL_ENDS = (EndReason.CLOSED, EndReason.UNREACHED)
 
 FAULT = Denial.of_fault().message
 
@@ -108,7 +108,7 @@ class WatchedTunnels:
 
     def end_unwatched(self, tunnel: Tunnel, error: OSError) -> None:
         """End a tunnel that cannot be watched."""
-        self.finish(tunnel, End.FAULT, f"cannot watch it: {error.strerror}")
+        self.finish(tunnel, EndReason.FAULT, f"cannot watch it: {error.strerror}")
 
     def begin(self, tunnel: Tunnel) -> None:
         """Move the bytes from before the watch: early ones, and those that TLS has already decrypted."""
@@ -140,7 +140,7 @@ class WatchedTunnels:
             if direction.stage is _SHUT and not direction.is_blocked:
                 direction.stage = _ENDED
                 if direction.twin.stage is _ENDED:
-                    self.finish(tunnel, End.CLOSED)
+                    self.finish(tunnel, EndReason.CLOSED)
                     return
             if direction.is_blocked:
                 self._poller.watch_sink(direction)
@@ -150,7 +150,7 @@ class WatchedTunnels:
             self._fail(direction.twin, error.__cause__)
         except Exception:  # a fault in one tunnel must not end the others
             log.exception("relay: a tunnel ended by an internal fault")
-            self.finish(tunnel, End.FAULT, FAULT)
+            self.finish(tunnel, EndReason.FAULT, FAULT)
 
     def fail_by_error(self, direction: Direction) -> None:
         """Fail the direction with its socket's error, unless reading or writing has reported it."""
@@ -214,13 +214,13 @@ class WatchedTunnels:
         direction.rest = b""
         direction.is_blocked = False
 
-    def finish(self, tunnel: Tunnel, end: End, detail: str = "") -> None:
+    def finish(self, tunnel: Tunnel, end: EndReason, detail: str = "") -> None:
         """Close both ends, release all that the tunnel held, and report its end."""
         if tunnel.is_over:
             return
         tunnel.is_over = True
         if tunnel.refusal:
-            end, detail = End.UNREACHED, tunnel.refusal
+            end, detail = EndReason.UNREACHED, tunnel.refusal
             with contextlib.suppress(SinkError):
                 shutdown_sink(tunnel.to_downstream)
         for direction in tunnel.directions:
@@ -236,12 +236,12 @@ class WatchedTunnels:
         self.active.discard(tunnel)
         on_end, tunnel.on_end = tunnel.on_end, _ignore_end
         try:
-            on_end(Ended(end, tunnel.read_counts(), detail))
+            on_end(SessionResult(end, tunnel.read_counts(), detail))
         except Exception:  # a fault in the caller's code must not end the other tunnels
             log.exception("relay: the owner of a tunnel failed at its end")
 
 
-def _ignore_end(_: Ended) -> None:
+def _ignore_end(_: SessionResult) -> None:
     """Do nothing. It replaces an `on_end` that was called, so that what that refers to is released."""
 
 

@@ -19,7 +19,7 @@ from stagedoor.listeners.limits import LIMITS, ClientLimits
 from stagedoor.listeners.tunnel import TunnelListener
 from stagedoor.model.metric import Series
 from stagedoor.model.policy import Policy
-from stagedoor.model.session import End
+from stagedoor.model.session import EndReason
 from stagedoor.model.webpass import KeyLogin
 from stagedoor.relay.limits import RelayLimits
 from stagedoor.relay.loop import Relay
@@ -227,7 +227,7 @@ class WorkerParts:
         if self._cluster is not None:
             refused = await self._cluster.find_denials(self.registry.list_grants())
             for session_id, denial in refused.items():
-                self.registry.request_end(session_id, End.REVOKED, denial.line)
+                self.registry.request_end(session_id, EndReason.REVOKED, denial.line)
 
     def renew_keys(self) -> None:
         """Renew the keys in local shells before they expire. Usually none are due.
@@ -247,7 +247,7 @@ class WorkerParts:
 
     def _on_close_requests(self, requests: tuple[CloseRequest, ...]) -> None:
         for request in requests:
-            self.registry.request_end(request.session, End.EVICTED, request.reason)
+            self.registry.request_end(request.session, EndReason.EVICTED, request.reason)
 
     def write_counts(self) -> None:
         """Write to the store how many bytes open sessions have moved. Raises StoreError; blocks."""

@@ -15,7 +15,7 @@ from stagedoor.keys.ca import read_certificate_end
 from stagedoor.model.errors import SettingsError, StagedoorError, install_extra
 from stagedoor.model.metric import Series
 from stagedoor.model.units import DAY_S
-from stagedoor.net.listen import Listening, bind
+from stagedoor.net.listen import ListeningGroup, bind
 from stagedoor.net.tls import make_server_context, read_validity
 from stagedoor.serve.metrics.definitions import CERTIFICATE
 from stagedoor.settings.file import parse_settings, read_settings
@@ -28,7 +28,7 @@ from stagedoor.wire.rfc3339 import show_time
 
 CERTIFICATE_SOON_S = 14 * DAY_S
 """The time left at which an automatic renewal should already have happened."""
-Bound = dict[tuple[str, str, int], Listening]
+Bound = dict[tuple[str, str, int], ListeningGroup]
 """Sockets by kind (`tunnel`, `tunnel-tls`, `ssh`, `web`, `web-tls`), address in the settings, and slot."""
 
 
@@ -163,7 +163,7 @@ def bind_all(settings: Settings, held: Bound) -> Bound:
     Raises StagedoorError, and then no new socket stays bound.
     """
     bound: Bound = {}
-    fresh: list[Listening] = []
+    fresh: list[ListeningGroup] = []
     try:
         for kind, setting, texts in (
             ("tunnel", "tunnel.addresses", settings.tunnel.addresses),

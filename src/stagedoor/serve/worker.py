@@ -13,7 +13,7 @@ import anyio.abc
 import structlog
 
 from stagedoor.model.errors import StagedoorError, StoreError
-from stagedoor.model.session import STOPPED, STOPPING, End
+from stagedoor.model.session import STOPPED, STOPPING, EndReason
 from stagedoor.serve import log
 from stagedoor.serve.compose import WorkerParts
 from stagedoor.serve.metrics.definitions import LAG
@@ -71,10 +71,10 @@ class Worker:
         gc.freeze()  # all that is made so far lives as long as the worker
         gc.set_threshold(GC_OBJECTS)
         self._news = asyncio.Event()
-        self._drain: Drain | None = None
+        self._drain_order: Drain | None = None
         self._drain_since = 0.0
-        self._close = False
-        self._orphan = False
+        self._must_close = False
+        self._is_orphaned = False
 
     async def run(self, messages: asyncio.StreamReader) -> int:
         """Serve until the supervisor stops it, and return how many audit events are unwritten at the end."""
@@ -99,7 +99,7 @@ class Worker:
             self._gateway.tunnel_listener.adopter.start()
         send(Up())
         try:
-            while self._drain is None and not self._close:
+            while self._drain_order is None and not self._must_close:
                 await self._wait()
             await self._end_sessions()
         finally:
@@ -136,10 +136,10 @@ class Worker:
         """Wait until no session is left, the drain times out, or the supervisor wants to close at once."""
         loop, ssh = asyncio.get_running_loop(), self._gateway.ssh
         drain: Drain | None = None
-        while not self._close:
-            assert self._drain is not None, "only a drain leads here without a close"
-            if drain is not self._drain:
-                drain = self._drain
+        while not self._must_close:
+            assert self._drain_order is not None, "only a drain leads here without a close"
+            if drain is not self._drain_order:
+                drain = self._drain_order
                 if ssh is not None and not drain.keeps_connections:
                     ssh.drain(drain.timeout_s)
             left = self._open_count()
@@ -159,7 +159,7 @@ class Worker:
         return len(gateway.registry) + unanswered
 
     async def _close_all(self) -> None:
-        self._gateway.registry.end_all(End.DRAINED, STOPPING)
+        self._gateway.registry.end_all(EndReason.DRAINED, STOPPING)
         with suppress(TimeoutError):
             async with asyncio.timeout(END_WITHIN_S):
                 # The relay's thread empties the registry, and cannot set an event of this loop.
@@ -180,30 +180,30 @@ class Worker:
                 case Drain() as drain:
                     self._begin_drain(drain)
                 case Close():
-                    self._close = True
+                    self._must_close = True
                     self._news.set()
                 case Signed() as signed:
                     self._certificates.resolve(signed)
                 case StartMessage():
                     self._log.error("the supervisor sent Start twice")
-        self._orphan = True
+        self._is_orphaned = True
         self._certificates.fail_all()
         self._log.error("the supervisor is gone; draining")
         self._on_term()
 
     def _on_term(self) -> None:
         """Drain, and at the second signal close. Ignored while there is a supervisor."""
-        if not self._orphan:
+        if not self._is_orphaned:
             return
         timeout_s = self._settings.workers.drain_timeout_s
-        if self._drain is None or (self._drain.timeout_s or RETIRE_S) > timeout_s:
+        if self._drain_order is None or (self._drain_order.timeout_s or RETIRE_S) > timeout_s:
             self._begin_drain(Drain(timeout_s))
         else:
-            self._close = True
+            self._must_close = True
             self._news.set()
 
     def _begin_drain(self, drain: Drain) -> None:
-        self._drain = drain
+        self._drain_order = drain
         self._drain_since = asyncio.get_running_loop().time()
         self._news.set()
 
@@ -217,7 +217,7 @@ class Worker:
             late_s = loop.time() - due_at
             if not self._gateway.relay.is_alive:
                 self._log.critical("the relay is dead: this worker ends, to be replaced")
-                self._close = True
+                self._must_close = True
                 self._news.set()
                 return
             try:

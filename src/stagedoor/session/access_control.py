@@ -48,7 +48,7 @@ class AccessControl:
     ) -> Identity | Denial:
         """Verify a credential.
 
-        The listener decides whether a denial goes into the audit (`deny`): an SSH client offers many
+        The listener decides whether a denial goes into the audit (`record_denial`): an SSH client offers many
         keys before one is accepted.
         """
         return await self.judge_with_newest_policy(
@@ -200,7 +200,7 @@ class AccessControl:
             outcome = await wait_for_person(
                 check, self.policy, progress, wait_s, lambda: STEP_UP_REPEAT_S
             )
-        return outcome or (refused if wait_s < STEP_UP_WAIT_S else _deny_late(grant.target))
+        return outcome or (refused if wait_s < STEP_UP_WAIT_S else _make_late_denial(grant.target))
 
     async def start_access_clock(self, grant: Grant) -> Grant | Denial:
         """Start the clock of the access request behind `grant`, if there is one, and return the grant."""
@@ -255,7 +255,7 @@ class AccessControl:
                 yield grant
 
 
-def _deny_late(target: Target) -> Denial:
+def _make_late_denial(target: Target) -> Denial:
     return Denial.with_fix(
         Reason.STEP_UP_NEEDED,
         f"{target.login_name} requires that you confirm your identity, which did not happen within "

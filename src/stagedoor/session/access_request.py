@@ -106,7 +106,7 @@ class AccessWait:
         pending: int | None = None
         pause_s = ACCESS_REPEAT_S
 
-        def look() -> Grant | Denial | ProgressStep:
+        def check() -> Grant | Denial | ProgressStep:
             nonlocal pending, pause_s
             verdict = self.judge()
             if isinstance(verdict, Grant):
@@ -127,7 +127,7 @@ class AccessWait:
                 f"{f' ({offer.page})' if offer.page else ''}; Ctrl-C leaves it open",
             )
 
-        verdict = await wait_for_person(look, self.policy, progress, wait_s, lambda: pause_s)
+        verdict = await wait_for_person(check, self.policy, progress, wait_s, lambda: pause_s)
         if verdict is _NO_LONGER_PENDING and pending is not None:
             # The policy may have changed since the first check.
             verdict = self.judge()

@@ -46,7 +46,7 @@ class LoginAttempt:
         self, origin: LoginOrigin, now: Callable[[], float], on_trace: OnTrace | None = None
     ) -> None:
         """`now` gives seconds since the epoch."""
-        self.context = origin.trace or begin_trace()
+        self.context = origin.trace_context or begin_trace()
         self.origin = LoginOrigin(origin.access_method, origin.source, self.context)
         self.identity = self.target = self.session = self.outcome = ""
         self._now = now
@@ -64,7 +64,7 @@ class LoginAttempt:
         if error is not None:
             self.outcome = CANCELLED if isinstance(error, CancelledError) else FAULT
         if self._on_trace is not None:
-            self._on_trace(self.trace())
+            self._on_trace(self.make_trace())
 
     def begin(self, step: str) -> None:
         """Begin a step, which ends when the next one begins or the attempt ends."""
@@ -89,7 +89,7 @@ class LoginAttempt:
 
         return record
 
-    def trace(self) -> LoginTrace:
+    def make_trace(self) -> LoginTrace:
         """Return the trace of the steps so far."""
         now = self._now()
         return LoginTrace(

@@ -6,12 +6,19 @@ from contextlib import contextmanager
 
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Grant
-from stagedoor.model.session import HUNG_UP, Counts, End, Ended, Opened, explain_cancellation
+from stagedoor.model.session import (
+    HUNG_UP,
+    Counts,
+    EndReason,
+    OpenedSession,
+    SessionResult,
+    explain_cancellation,
+)
 from stagedoor.relay.ports import Stream
-from stagedoor.session.ports import Link, SessionOwner
+from stagedoor.session.ports import RelayHandle, SessionOwner
 
 
-class Entered:
+class EnteredSession:
     """A session that is open in the audit, with a `stream` to its shell. Only `Flow` creates one.
 
     Use `carry` for a session that lasts as long as a block. Use `transfer` to hand the session over to a
@@ -21,7 +28,7 @@ class Entered:
 
     __slots__ = ("_owner", "opened", "stream")
 
-    def __init__(self, owner: SessionOwner, opened: Opened, stream: Stream) -> None:
+    def __init__(self, owner: SessionOwner, opened: OpenedSession, stream: Stream) -> None:
         self._owner = owner
         self.opened = opened
         self.stream = stream
@@ -32,7 +39,7 @@ class Entered:
         return self.opened.ready.grant
 
     @contextmanager
-    def transfer(self) -> Iterator[Callable[[Link], None]]:
+    def transfer(self) -> Iterator[Callable[[RelayHandle], None]]:
         """Hand the session over to a relay that outlives this block.
 
             with entered.transfer() as hand_over:
@@ -41,26 +48,28 @@ class Entered:
         If the block ends without handing over, with or without an error, the session ends. After the block,
         the relay is asked to close as soon as the session must end, which may be at once.
         """
-        links: list[Link] = []
+        handles: list[RelayHandle] = []
         try:
-            yield links.append
-            assert links, "the block hands the session over"
+            yield handles.append
+            assert handles, "the block hands the session over"
         except BaseException as error:
-            if not links:
+            if not handles:
                 self.stream.abort()
                 self.end(describe_failed_entry(error))
             raise
-        self._owner.attach(self.opened, links[0])
+        self._owner.attach(self.opened, handles[0])
 
     @contextmanager
-    def carry(self, link: Link, outcome: Callable[[BaseException | None], Ended]) -> Iterator[None]:
-        """Carry the session with `link` for the length of the block.
+    def carry(
+        self, handle: RelayHandle, outcome: Callable[[BaseException | None], SessionResult]
+    ) -> Iterator[None]:
+        """Carry the session with `handle` for the length of the block.
 
         `outcome` takes the exception of the block, or None, and returns how the session ended.
         """
         error: BaseException | None = None
         try:
-            self._owner.attach(self.opened, link)
+            self._owner.attach(self.opened, handle)
             yield
         except BaseException as raised:
             error = raised
@@ -68,7 +77,7 @@ class Entered:
         finally:
             self.end(outcome(error))
 
-    def end(self, ended: Ended) -> None:
+    def end(self, ended: SessionResult) -> None:
         """End the session in the audit. Never blocks."""
         self._owner.close_session(self.opened, ended)
 
@@ -81,14 +90,14 @@ class Entered:
     def give_up(self, why: str) -> None:
         """End a session that was opened but cannot be carried; `why` is the reason."""
         self.stream.abort()
-        self.end(Ended(End.UNREACHED, detail=why))
+        self.end(SessionResult(EndReason.UNREACHED, detail=why))
 
 
-def describe_failed_entry(error: BaseException) -> Ended:
+def describe_failed_entry(error: BaseException) -> SessionResult:
     """Return the end of a session that `error` kept from being connected and handed over."""
     match error:
         case asyncio.CancelledError():
-            return Ended(End.UNREACHED, detail=explain_cancellation(error))
+            return SessionResult(EndReason.UNREACHED, detail=explain_cancellation(error))
         case OSError():
-            return Ended(End.UNREACHED, detail=HUNG_UP)
-    return Ended(End.FAULT, detail=Denial.of_fault().message)
+            return SessionResult(EndReason.UNREACHED, detail=HUNG_UP)
+    return SessionResult(EndReason.FAULT, detail=Denial.of_fault().message)

@@ -2,7 +2,7 @@
 
     parse → authenticate → authorise → ensure → audit.open → connect → (carried) → audit.close
 
-Each step takes the result of the step before it. `enter` returns the last result, an `Entered`, or the
+Each step takes the result of the step before it. `enter` returns the last result, an `EnteredSession`, or the
 `Denial` of the step that refused. A listener translates its protocol before and after that call. It cannot
 start in the middle, because `enter` takes an identity, never a grant.
 """
@@ -19,27 +19,27 @@ from stagedoor.model.permission import Permission
 from stagedoor.model.session import (
     AccessMethod,
     Counts,
-    End,
-    Ended,
+    EndReason,
     LoginOrigin,
-    Opened,
-    Ready,
+    OpenedSession,
+    ReadyShell,
     ResumedSession,
+    SessionResult,
 )
 from stagedoor.model.shell import Progress, Shell, ShellState
 from stagedoor.model.target import Target
 from stagedoor.session.access_control import AccessControl
 from stagedoor.session.access_request import AskReason
 from stagedoor.session.attempt import OPENED, LoginAttempt, OnTrace
-from stagedoor.session.entered import Entered, describe_failed_entry
+from stagedoor.session.entered import EnteredSession, describe_failed_entry
 from stagedoor.session.line import LogLine, make_denied_line, make_ended_line, make_resumed_line
-from stagedoor.session.ports import Connector, Ledger, Link, ResumableConnector
+from stagedoor.session.ports import Connector, Ledger, RelayHandle, ResumableConnector
 from stagedoor.session.registry import Registry
 from stagedoor.session.revoke import require_recording
 from stagedoor.session.start import start_shell
 from stagedoor.wire.target import parse_target
 
-NOT_NOW = (Reason.AUDIT_UNAVAILABLE, Reason.SESSION_OVER)
+UNDECIDED = (Reason.AUDIT_UNAVAILABLE, Reason.SESSION_OVER)
 """The reasons for which `Flow.adopt` cannot judge a session now: the store cannot be read or written, or the
 session was opened by another version or with another store."""
 
@@ -98,7 +98,7 @@ class Flow(AccessControl):
         may_wait: bool = False,
         ask_reason: AskReason | None = None,
         resumable: ResumableConnector | None = None,
-    ) -> Entered | Denial:
+    ) -> EnteredSession | Denial:
         """Enter with a name and a credential that came in one request (CONNECT). See `enter`.
 
         `resumable` connects to the shell in place of the connector, and may find an earlier session that the
@@ -106,14 +106,14 @@ class Flow(AccessControl):
         """
         target = parse_target(host, port)
         if isinstance(target, Denial):
-            return self.deny(target, origin)
+            return self.record_denial(target, origin)
         with LoginAttempt(origin, self.now, self.on_trace) as attempt:
             attempt.target = target.host_name
             attempt.begin("authenticate")
             identity = await self.authenticate(credential, origin.source)
             if isinstance(identity, Denial):
                 attempt.outcome = identity.reason
-                return self.deny(identity, attempt.origin, target=target)
+                return self.record_denial(identity, attempt.origin, target=target)
             return await self._enter(
                 identity,
                 target,
@@ -135,7 +135,7 @@ class Flow(AccessControl):
         needs: Permission | None = None,
         may_wait: bool = False,
         ask_reason: AskReason | None = None,
-    ) -> Entered | Denial:
+    ) -> EnteredSession | Denial:
         """Open a session and return it, or a denial, which is in the audit and the log.
 
         `needs` is a permission that the session requires besides entering: without it the login is
@@ -172,7 +172,7 @@ class Flow(AccessControl):
         may_wait: bool = False,
         ask_reason: AskReason | None = None,
         resumable: ResumableConnector | None = None,
-    ) -> Entered | Denial:
+    ) -> EnteredSession | Denial:
         attempt.identity = identity.name
         attempt.begin("authorise")
         grant = await self.admit(
@@ -187,14 +187,16 @@ class Flow(AccessControl):
         )
         grant = require_recording(attempt.origin.access_method, grant)
         if isinstance(grant, Denial):
-            return self._refuse(grant, attempt, identity, find_target(claim))
+            return self._record_refusal(grant, attempt, identity, find_target(claim))
         attempt.target = grant.target.host_name
         on_step = attempt.begin_shell_step(progress)
-        trace = int(attempt.context.trace_id, 16)
-        ready = await self._ensure(grant, on_step, trace, start=start and grant.guest is None)
+        trace_number = int(attempt.context.trace_id, 16)
+        ready = await self._ensure(
+            grant, on_step, trace_number, start=start and grant.guest is None
+        )
         opened = ready if isinstance(ready, Denial) else await self._open(ready, attempt, resumable)
         if isinstance(opened, Denial):
-            return self._refuse(opened, attempt, identity, grant.target)
+            return self._record_refusal(opened, attempt, identity, grant.target)
         attempt.session = opened.id
         attempt.begin("connect")
         entered = await self._connect(opened, needs, resumable)
@@ -202,8 +204,8 @@ class Flow(AccessControl):
         return entered
 
     async def _ensure(
-        self, grant: Grant, progress: Progress, trace: int, *, start: bool
-    ) -> Ready | Denial:
+        self, grant: Grant, progress: Progress, trace_number: int, *, start: bool
+    ) -> ReadyShell | Denial:
         """Return the running shell, if the grant is still valid by then.
 
         Without `start`, refuse if the shell does not run. A shell that runs but is not ready may still be
@@ -225,17 +227,17 @@ class Flow(AccessControl):
         if isinstance(shell, Denial):
             return shell
         current = self.authoriser.judge_again(grant)
-        return current if isinstance(current, Denial) else Ready(current, shell, trace)
+        return current if isinstance(current, Denial) else ReadyShell(current, shell, trace_number)
 
     async def _open(
-        self, ready: Ready, attempt: LoginAttempt, resumable: ResumableConnector | None
-    ) -> Opened | Denial:
+        self, ready: ReadyShell, attempt: LoginAttempt, resumable: ResumableConnector | None
+    ) -> OpenedSession | Denial:
         """Start the clock of the access request, if there is one, and open the session in the audit."""
         grant = await self.start_access_clock(ready.grant)
         if isinstance(grant, Denial):
             return grant
         if grant is not ready.grant:
-            ready = Ready(grant, ready.shell, ready.trace)
+            ready = ReadyShell(grant, ready.shell, ready.trace_number)
         attempt.begin("audit")
         earlier = None if resumable is None else await resumable.find_earlier(ready)
         if isinstance(earlier, Denial):
@@ -243,13 +245,13 @@ class Flow(AccessControl):
         opened = await self.ledger.open(
             ready, attempt.origin.access_method, attempt.origin.source, earlier
         )
-        if isinstance(opened, Opened) and earlier is not None:
+        if isinstance(opened, OpenedSession) and earlier is not None:
             self.write_line(make_resumed_line(opened, earlier))
         return opened
 
     async def _connect(
-        self, opened: Opened, needs: Permission | None, resumable: ResumableConnector | None
-    ) -> Entered | Denial:
+        self, opened: OpenedSession, needs: Permission | None, resumable: ResumableConnector | None
+    ) -> EnteredSession | Denial:
         """Connect a session that is open in the audit. If that fails, end the session."""
         self.shells.touch(opened.ready.grant.target)
         self.registry.register(opened, needs)
@@ -262,17 +264,17 @@ class Flow(AccessControl):
             self.close_session(opened, describe_failed_entry(error))
             raise
         if isinstance(stream, Denial):
-            self.close_session(opened, Ended(End.UNREACHED, detail=stream.message))
+            self.close_session(opened, SessionResult(EndReason.UNREACHED, detail=stream.message))
             return stream
-        return Entered(self, opened, stream)
+        return EnteredSession(self, opened, stream)
 
-    def _refuse(
+    def _record_refusal(
         self, denial: Denial, attempt: LoginAttempt, identity: Identity, target: Target | None
     ) -> Denial:
         attempt.outcome = denial.reason
-        return self.deny(denial, attempt.origin, identity, target)
+        return self.record_denial(denial, attempt.origin, identity, target)
 
-    def deny(
+    def record_denial(
         self,
         denial: Denial,
         origin: LoginOrigin,
@@ -281,16 +283,18 @@ class Flow(AccessControl):
     ) -> Denial:
         """Record a refused login in the audit and the log, and return `denial`."""
         name = identity.name if identity else None
-        self.ledger.deny(denial, origin.access_method, origin.source, identity=name, target=target)
+        self.ledger.record_denial(
+            denial, origin.access_method, origin.source, identity=name, target=target
+        )
         self.write_line(make_denied_line(denial, origin, name, target))
         return denial
 
     async def adopt(
         self, packed: str, target: Target, origin: LoginOrigin, earlier: ResumedSession
-    ) -> Opened | Denial:
-        """Take over a session whose client is away and whose worker has ended. The caller attaches a link.
+    ) -> OpenedSession | Denial:
+        """Take over a session whose client is away and whose worker has ended. The caller attaches a handle.
 
-        `packed` is its identity (`authn.packed_identity`). A denial with a reason in `NOT_NOW` means that
+        `packed` is its identity (`authn.packed_identity`). A denial with a reason in `UNDECIDED` means that
         this process cannot judge the session now. Any other denial is recorded, and the caller ends the
         session.
         """
@@ -301,27 +305,31 @@ class Flow(AccessControl):
             else self.authoriser.authorise(identity, target, includes_unbegun=False)
         )
         if isinstance(grant, Denial):
-            return grant if grant.reason in NOT_NOW else self.deny(grant, origin, target=target)
+            return (
+                grant
+                if grant.reason in UNDECIDED
+                else self.record_denial(grant, origin, target=target)
+            )
         shell = await self.shells.resolve(target)
         if shell is None:
             denial = Denial(Reason.SHELL_UNAVAILABLE, f"the shell {target.shell_name} does not run")
-            return self.deny(denial, origin, grant.identity, target)
+            return self.record_denial(denial, origin, grant.identity, target)
         opened = await self.ledger.open(
-            Ready(grant, shell), origin.access_method, origin.source, earlier
+            ReadyShell(grant, shell), origin.access_method, origin.source, earlier
         )
-        if isinstance(opened, Opened):
+        if isinstance(opened, OpenedSession):
             self.shells.touch(target)
             self.registry.register(opened)
             self.write_line(make_resumed_line(opened, earlier))
         return opened
 
-    # For `Entered` (`ports.SessionOwner`).
+    # For `EnteredSession` (`ports.SessionOwner`).
 
-    def attach(self, opened: Opened, link: Link) -> None:
-        """Ask `link` to close when the session must end."""
-        self.registry.attach(opened, link)
+    def attach(self, opened: OpenedSession, handle: RelayHandle) -> None:
+        """Ask `handle` to close when the session must end."""
+        self.registry.attach(opened, handle)
 
-    def close_session(self, opened: Opened, ended: Ended) -> None:
+    def close_session(self, opened: OpenedSession, ended: SessionResult) -> None:
         """End a session. Any thread may call it."""
         try:
             self.ledger.close_session(opened, ended)
@@ -331,7 +339,7 @@ class Flow(AccessControl):
             # Last, because a stopping gateway closes the audit once no session is registered.
             self.registry.unregister(opened)
 
-    def release(self, opened: Opened, counts: Counts) -> None:
+    def release(self, opened: OpenedSession, counts: Counts) -> None:
         """Stop carrying a session here: it continues elsewhere. Any thread may call it."""
         self.ledger.release(opened, counts)
         self.shells.release(opened.ready.grant.target)

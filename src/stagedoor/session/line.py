@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 
 from stagedoor.model.denial import Denial
-from stagedoor.model.session import Ended, LoginOrigin, Opened, ResumedSession
+from stagedoor.model.session import LoginOrigin, OpenedSession, ResumedSession, SessionResult
 from stagedoor.model.target import Target
 
 LogLine = Mapping[str, str | int | float | None]
 
 
-def make_ended_line(opened: Opened, ended: Ended, now: float) -> LogLine:
+def make_ended_line(opened: OpenedSession, ended: SessionResult, now: float) -> LogLine:
     """Return the line for a session that has ended. `duration_s` counts from its opening in the audit."""
     grant = opened.ready.grant
     return {
@@ -22,13 +22,13 @@ def make_ended_line(opened: Opened, ended: Ended, now: float) -> LogLine:
     }
 
 
-def make_resumed_line(opened: Opened, earlier: ResumedSession) -> LogLine:
+def make_resumed_line(opened: OpenedSession, earlier: ResumedSession) -> LogLine:
     """Return the line for a session that continues because its client came back or a worker adopted it."""
     line = _session_line(opened, "adopted" if earlier.is_adopted else "resumed")
     return {**line, "away_s": round(earlier.away_s, 3)}
 
 
-def _session_line(opened: Opened, outcome: str) -> LogLine:
+def _session_line(opened: OpenedSession, outcome: str) -> LogLine:
     grant = opened.ready.grant
     return {
         "event": "session",
@@ -53,7 +53,7 @@ def make_denied_line(
         "event": "session",
         "outcome": "denied",
         "reason": denial.reason.value,
-        "trace": origin.trace.trace_id if origin.trace else None,
+        "trace": origin.trace_context.trace_id if origin.trace_context else None,
         "way": origin.access_method.value,
         "identity": identity,
         "target": target.host_name if target else None,

@@ -19,27 +19,28 @@ ACCESS_GRANTED = "access granted"
 SHOWN_STEPS = PERSON_STEPS | {ACCESS_GRANTED}
 """The steps that are shown at once, also by scp and rsync."""
 
-Look = Callable[[], Grant | Denial | ProgressStep]
+Check = Callable[[], Grant | Denial | ProgressStep]
 """Returns the result of the wait by the policy in memory, or the step to show while it continues."""
 
 
 async def wait_for_person(
-    look: Look,
+    check: Check,
     policy: PolicyReader,
     progress: Progress,
     wait_s: float,
     find_pause: Callable[[], float],
 ) -> Grant | Denial | None:
-    """Call `look` after each change of the policy until it returns a verdict; None after `wait_s` seconds.
+    """Call `check` after each change of the policy until it returns a verdict, and return that.
 
-    `find_pause` returns the seconds after which `look` is called without a change. The step is then repeated,
+    Return None after `wait_s` seconds without a verdict. `find_pause` returns the seconds after which `check`
+    is called without a change. The step is then repeated,
     so that clients do not time out.
     """
     clock = asyncio.get_running_loop().time
     until, due, shown = clock() + wait_s, 0.0, None
     while True:
         version = policy.version
-        step = look()
+        step = check()
         if not isinstance(step, ProgressStep):
             return step
         now = clock()

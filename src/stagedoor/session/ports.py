@@ -14,12 +14,12 @@ from stagedoor.model.run import Run, RunEnd, RunLog, RunOrder
 from stagedoor.model.session import (
     AccessMethod,
     Counts,
-    End,
-    Ended,
+    EndReason,
     LoginOrigin,
-    Opened,
-    Ready,
+    OpenedSession,
+    ReadyShell,
     ResumedSession,
+    SessionResult,
 )
 from stagedoor.model.shell import Shell
 from stagedoor.model.source import Source
@@ -115,23 +115,23 @@ class Ledger(Protocol):
 
     async def open(
         self,
-        ready: Ready,
+        ready: ReadyShell,
         access_method: AccessMethod,
         source: Source,
         earlier: ResumedSession | None = None,
-    ) -> Opened | Denial:
+    ) -> OpenedSession | Denial:
         """Open a session in the audit, or continue an `earlier` one. It is durable when this returns."""
         ...
 
-    def release(self, opened: Opened, counts: Counts) -> None:
+    def release(self, opened: OpenedSession, counts: Counts) -> None:
         """Note that a session continues elsewhere, where the audit of it continues."""
         ...
 
-    def close_session(self, opened: Opened, ended: Ended) -> None:
+    def close_session(self, opened: OpenedSession, ended: SessionResult) -> None:
         """End a session in the audit."""
         ...
 
-    def deny(
+    def record_denial(
         self,
         denial: Denial,
         access_method: AccessMethod,
@@ -147,7 +147,7 @@ class Ledger(Protocol):
 class Connector(Protocol):
     """The connector to shells."""
 
-    async def connect(self, ready: Ready) -> Stream | Denial:
+    async def connect(self, ready: ReadyShell) -> Stream | Denial:
         """Connect to the shell of a session, or return why it could not be reached."""
         ...
 
@@ -159,12 +159,12 @@ class Connector(Protocol):
 class ResumableConnector(Protocol):
     """Connects sessions so that clients can resume them, in place of the `Connector`."""
 
-    async def find_earlier(self, ready: Ready) -> ResumedSession | Denial | None:
+    async def find_earlier(self, ready: ReadyShell) -> ResumedSession | Denial | None:
         """Return the session that the client resumes, or None if it opens a new one."""
         ...
 
     async def connect(
-        self, opened: Opened, dial: Callable[[Ready], Awaitable[Stream | Denial]]
+        self, opened: OpenedSession, dial: Callable[[ReadyShell], Awaitable[Stream | Denial]]
     ) -> Stream | Denial:
         """Return a stream to the shell, or why there is none. `dial` connects to the shell."""
         ...
@@ -235,7 +235,7 @@ class RunRecords(Protocol):
         ...
 
 
-class Link(Protocol):
+class RelayHandle(Protocol):
     """A running relay, as the registry sees it. All methods may be called from any thread."""
 
     def read_counts(self) -> Counts:
@@ -246,7 +246,7 @@ class Link(Protocol):
         """Apply `grant`, whose permissions, end or limits differ from the earlier ones."""
         ...
 
-    def request_end(self, end: End, detail: str = "") -> None:
+    def request_end(self, end: EndReason, detail: str = "") -> None:
         """Ask the relay to end, with this end."""
         ...
 
@@ -254,14 +254,14 @@ class Link(Protocol):
 class SessionOwner(Protocol):
     """The part of the flow that an open session needs. Any thread may call the methods; none blocks."""
 
-    def attach(self, opened: Opened, link: Link) -> None:
-        """Ask `link` to end when the session must end, which may be at once."""
+    def attach(self, opened: OpenedSession, handle: RelayHandle) -> None:
+        """Ask `handle` to end when the session must end, which may be at once."""
         ...
 
-    def close_session(self, opened: Opened, ended: Ended) -> None:
+    def close_session(self, opened: OpenedSession, ended: SessionResult) -> None:
         """End the session in the audit. Called exactly once, unless `release` is."""
         ...
 
-    def release(self, opened: Opened, counts: Counts) -> None:
+    def release(self, opened: OpenedSession, counts: Counts) -> None:
         """Stop carrying the session here: it continues over another connection or in another process."""
         ...

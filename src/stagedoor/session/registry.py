@@ -7,8 +7,8 @@ from threading import Lock
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Grant
 from stagedoor.model.permission import Permission
-from stagedoor.model.session import Counts, End, Opened
-from stagedoor.session.ports import Link
+from stagedoor.model.session import Counts, EndReason, OpenedSession
+from stagedoor.session.ports import RelayHandle
 from stagedoor.session.revoke import Removal, find_removal, require_permission, require_recording
 
 Judge = Callable[[Grant], Grant | Denial]
@@ -17,12 +17,12 @@ Judge = Callable[[Grant], Grant | Denial]
 
 @dataclass(slots=True)
 class _Entry:
-    opened: Opened
+    opened: OpenedSession
     grant: Grant
     """The grant that covers the session now: at first the one that opened it."""
     needs: Permission | None
     """The session ends when this is no longer permitted."""
-    link: Link | None = None
+    handle: RelayHandle | None = None
     removal: Removal | None = None
     sent: int = 0
     """The bytes of this direction that `take_new_bytes` has returned."""
@@ -34,7 +34,7 @@ class _Entry:
 class Registry:
     """The live sessions by id. Every method may be called from any thread.
 
-    A session registers before its relay starts. If it must end in between, its link is closed as soon as
+    A session registers before its relay starts. If it must end in between, its handle is closed as soon as
     there is one. `attach` judges the session again, so that no change of the policy is missed: either the
     review of the change finds the session, or `attach` sees the new policy.
 
@@ -57,7 +57,7 @@ class Registry:
         """Return the ids of the live sessions."""
         return tuple(self._entries)
 
-    def register(self, opened: Opened, needs: Permission | None = None) -> None:
+    def register(self, opened: OpenedSession, needs: Permission | None = None) -> None:
         """Add a session, which ends when `needs` is no longer permitted.
 
         If another connection has it already, that one is judged too, until it is unregistered.
@@ -72,21 +72,21 @@ class Registry:
             self._entries[opened.id] = entry
             self._track_expiry(opened.id)
 
-    def attach(self, opened: Opened, link: Link) -> None:
-        """Add the link of a session whose relay now runs. If the session must end, close the link."""
+    def attach(self, opened: OpenedSession, handle: RelayHandle) -> None:
+        """Add the handle of a session whose relay now runs. If the session must end, close the handle."""
         with self._lock:
             entry = next((e for e in self._list_entries(opened.id) if e.opened is opened), None)
             if entry is None:
                 return
             reviewed = self._judge_again(opened.id, entry)
-            entry.link = link
+            entry.handle = handle
             removal = entry.removal or reviewed
             if _differs(entry.grant, opened.ready.grant):
-                link.change_grant(entry.grant)
+                handle.change_grant(entry.grant)
         if removal is not None:
-            link.request_end(*removal)
+            handle.request_end(*removal)
 
-    def unregister(self, opened: Opened) -> None:
+    def unregister(self, opened: OpenedSession) -> None:
         """Remove the connection of a session that has ended or continues over another connection."""
         with self._lock:
             left = [entry for entry in self._list_entries(opened.id) if entry.opened is not opened]
@@ -98,7 +98,7 @@ class Registry:
                 self._entries.pop(opened.id, None)
             self._track_expiry(opened.id)
 
-    def request_end(self, session_id: str, end: End, detail: str) -> bool:
+    def request_end(self, session_id: str, end: EndReason, detail: str) -> bool:
         """Ask one session to end. Return False if it is not in this process."""
         with self._lock:
             entries = self._list_entries(session_id)
@@ -109,9 +109,9 @@ class Registry:
     def _close(self, entry: _Entry, removal: Removal) -> None:
         with self._lock:
             entry.removal = removal
-            link = entry.link
-        if link is not None:
-            link.request_end(*removal)
+            handle = entry.handle
+        if handle is not None:
+            handle.request_end(*removal)
 
     def _list_entries(self, session_id: str) -> list[_Entry]:
         """Return the connections of a session, the newest first. Call this under the lock."""
@@ -121,7 +121,7 @@ class Registry:
             entry = entry.earlier
         return entries
 
-    def end_all(self, end: End, detail: str) -> int:
+    def end_all(self, end: EndReason, detail: str) -> int:
         """Ask all sessions to end, and return how many there were."""
         session_ids = tuple(self._entries)
         return sum(self.request_end(session_id, end, detail) for session_id in session_ids)
@@ -153,7 +153,7 @@ class Registry:
     def _judge_again(self, session_id: str, entry: _Entry) -> Removal | None:
         """Judge a session by the current policy. Return its removal, or None if it may stay.
 
-        If it may stay, keep the new grant, and pass it to the link if it differs. Call this under the lock.
+        If it may stay, keep the new grant, and pass it to the handle if it differs. Call this under the lock.
         """
         before = entry.grant
         decision = require_permission(entry.needs, self._judge(before))
@@ -163,8 +163,8 @@ class Registry:
         if isinstance(decision, Grant):
             entry.grant = decision
             self._track_expiry(session_id)
-            if entry.link is not None and _differs(decision, before):
-                entry.link.change_grant(decision)
+            if entry.handle is not None and _differs(decision, before):
+                entry.handle.change_grant(decision)
         return find_removal(before, decision, self._now())
 
     def _track_expiry(self, session_id: str) -> None:
@@ -181,8 +181,8 @@ class Registry:
     def read_counts(self) -> Iterator[tuple[str, Counts]]:
         """Yield the counts of each session with bytes that `take_new_bytes` has not returned yet."""
         for session_id, entry in tuple(self._entries.items()):
-            if entry.link is not None:
-                now = entry.link.read_counts()
+            if entry.handle is not None:
+                now = entry.handle.read_counts()
                 if (now.sent, now.received) != (entry.sent, entry.received):
                     yield session_id, now
 

@@ -4,14 +4,14 @@ from typing import NamedTuple
 
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
-from stagedoor.model.permission import Permission, deny_permission
-from stagedoor.model.session import AccessMethod, End
+from stagedoor.model.permission import Permission, make_permission_denial
+from stagedoor.model.session import AccessMethod, EndReason
 
 
 class Removal(NamedTuple):
     """The end of a session that the gateway closes, and the line that its user sees."""
 
-    end: End
+    end: EndReason
     detail: str
 
 
@@ -19,7 +19,7 @@ def require_permission(permission: Permission | None, decision: Grant | Denial) 
     """Return `decision`, or a denial if it lacks `permission`. None requires no permission."""
     if permission is None or isinstance(decision, Denial) or permission in decision.permissions:
         return decision
-    return deny_permission(permission, decision.identity.name, decision.target)
+    return make_permission_denial(permission, decision.identity.name, decision.target)
 
 
 def require_recording(access_method: AccessMethod, decision: Grant | Denial) -> Grant | Denial:
@@ -49,6 +49,6 @@ def find_removal(grant: Grant, decision: Grant | Denial, now: float) -> Removal 
     if grant.expires_at is not None and grant.expires_at <= now:
         sign_in = grant.identity.sign_in
         if grant.guest or (sign_in is not None and sign_in.ends_at <= now):
-            return Removal(End.EXPIRED, decision.line)
-        return Removal(End.EXPIRED, f"the grant to enter {grant.target} has expired")
-    return Removal(End.REVOKED, decision.line)
+            return Removal(EndReason.EXPIRED, decision.line)
+        return Removal(EndReason.EXPIRED, f"the grant to enter {grant.target} has expired")
+    return Removal(EndReason.REVOKED, decision.line)

@@ -99,7 +99,7 @@ class RunReader:
                 yield pieces
                 return
             if not self.may_go_on(identity, run):
-                yield deny_run(run.id)
+                yield make_unknown_run_denial(run.id)
                 return
             for piece in pieces:
                 start = piece.end
@@ -126,7 +126,7 @@ class RunReader:
             pause_s = min(2 * pause_s, _PAUSES_S[1])
 
 
-def deny_run(prefix: str) -> Denial:
+def make_unknown_run_denial(prefix: str) -> Denial:
     """Return the refusal of a run that does not exist, and of one that the user may not see."""
     why = f"there is no run {prefix}, or you may not see it; look at: run list"
     return Denial(Reason.NO_APP, why)

@@ -12,7 +12,7 @@ from stagedoor.model.run import STORED_LOG_BYTES, Output, Run, RunEnd, RunLog, R
 from stagedoor.session.ports import RunRecords
 from stagedoor.shells.runner import PIECE_BYTES, Runner
 
-LOOK_S = 1.0
+OBSERVE_EVERY_S = 1.0
 CHECK_S = 60.0
 """The time between two searches for lost and for old runs, seconds."""
 
@@ -48,15 +48,15 @@ class RunWatch:
             try:
                 if is_due := loop.time() >= check_at:
                     check_at = loop.time() + CHECK_S
-                problem = await self._look()
+                problem = await self._observe_runs()
                 if is_due:
                     problem = await self._check() or problem
             except Exception as error:  # the next check must follow whatever fails in this one
                 problem = _describe(error)
             self._on_problem(problem)
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(OBSERVE_EVERY_S)
 
-    async def _look(self) -> str | None:
+    async def _observe_runs(self) -> str | None:
         """Record the ends of the runs that this gateway can see. Return a line about a failure, or None."""
         ids = await asyncio.to_thread(self._runner.list_ids)
         self._over &= ids
@@ -64,7 +64,7 @@ class RunWatch:
         problem = None
         for run_id in ids - self._over:
             try:
-                await self._look_at(run_id)
+                await self._observe_run(run_id)
             except FileNotFoundError:
                 continue  # removed meanwhile
             except Exception as error:  # the other runs are looked at all the same
@@ -72,7 +72,7 @@ class RunWatch:
         await asyncio.to_thread(self._runner.remove_excess, self._over)
         return problem
 
-    async def _look_at(self, run_id: str) -> None:
+    async def _observe_run(self, run_id: str) -> None:
         """Record that a run's task runs, or its end. Raises OSError, and what the runner raises."""
         end = await asyncio.to_thread(self._runner.observe, run_id)
         if isinstance(end, RunEnd):

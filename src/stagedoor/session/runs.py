@@ -35,7 +35,7 @@ from stagedoor.session.flow import Flow
 from stagedoor.session.ports import RunRecords
 from stagedoor.session.revoke import require_permission
 from stagedoor.session.run_input import RunInputs
-from stagedoor.session.run_reader import RunReader, deny_run
+from stagedoor.session.run_reader import RunReader, make_unknown_run_denial
 from stagedoor.session.run_watch import RecordRun
 from stagedoor.shells.runner import Runner
 from stagedoor.wire.oneline import to_one_line
@@ -85,7 +85,9 @@ class RunService(RunReader):
         """
         why = check_order(order)
         if why is not None:
-            return self._flow.deny(Denial(Reason.BAD_REQUEST, why), origin, identity, order.target)
+            return self._flow.record_denial(
+                Denial(Reason.BAD_REQUEST, why), origin, identity, order.target
+            )
         grant = await self._flow.admit(
             identity,
             order.target,
@@ -98,7 +100,7 @@ class RunService(RunReader):
         if isinstance(grant, Grant):
             grant = self._check_runner(order) or await self._flow.start_access_clock(grant)
         if isinstance(grant, Denial):
-            return self._flow.deny(grant, origin, identity, order.target)
+            return self._flow.record_denial(grant, origin, identity, order.target)
         if run_id is not None:
             started = await self._records.find(run_id)
             if isinstance(started, Denial):
@@ -139,7 +141,7 @@ class RunService(RunReader):
         limit = self._runner.find_limit(order.target)
         if limit is not None:
             denial = Denial(Reason.RUN_LIMIT, limit)
-            return self._flow.deny(denial, origin, grant.identity, order.target)
+            return self._flow.record_denial(denial, origin, grant.identity, order.target)
         awaits_input = order.has_input and not self.has_input_stream(order.target)
         run = await self._records.add(
             run_id,
@@ -150,7 +152,7 @@ class RunService(RunReader):
             is_recorded=Permission.RECORD in grant.permissions,
         )
         if isinstance(run, Denial):
-            return self._flow.deny(run, origin, grant.identity, order.target)
+            return self._flow.record_denial(run, origin, grant.identity, order.target)
         return run if awaits_input else await self._begin(run, order)
 
     def _begin_soon(self, run: Run, whole_input: bytes) -> None:
@@ -196,7 +198,7 @@ class RunService(RunReader):
         A run that they may not see is refused like one that does not exist.
         """
         if not is_run_id(prefix):
-            return deny_run(to_one_line(prefix, 20))
+            return make_unknown_run_denial(to_one_line(prefix, 20))
         runs = await self._records.find(prefix)
         if isinstance(runs, Denial):
             return runs
@@ -206,12 +208,12 @@ class RunService(RunReader):
             if isinstance(grant, Grant):
                 visible.append((run, grant))
             else:
-                self._flow.deny(grant, origin, identity, run.target)
+                self._flow.record_denial(grant, origin, identity, run.target)
         if len(visible) > 1:
             why = f"several runs begin with {prefix}; write more of the id"
             return Denial(Reason.BAD_REQUEST, why)
         if not visible:
-            return deny_run(prefix)
+            return make_unknown_run_denial(prefix)
         run, grant = visible[0]
         begun = await self._flow.start_access_clock(grant)
         return begun if isinstance(begun, Denial) else await self.refresh(run)
@@ -225,7 +227,7 @@ class RunService(RunReader):
             return run
         proof = await self._flow.check_step_up(identity, run.target)
         if isinstance(proof, Denial):
-            return self._flow.deny(proof, origin, identity, run.target)
+            return self._flow.record_denial(proof, origin, identity, run.target)
         return run
 
     async def open_log(self, identity: Identity, prefix: str, origin: LoginOrigin) -> Run | Denial:

@@ -45,7 +45,7 @@ class Starts:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def refuse_start(target: Target, why: str, retry_after_s: int = SOON_S) -> Denial:
+def make_start_denial(target: Target, why: str, retry_after_s: int = SOON_S) -> Denial:
     """Return the denial for a login whose shell does not start."""
     return Denial(
         Reason.SHELL_UNAVAILABLE,

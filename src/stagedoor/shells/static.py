@@ -31,7 +31,7 @@ class StaticShells:
 
     async def ensure(self, grant: Grant, progress: Progress) -> Shell | Denial:
         """Return the server in the settings."""
-        return self.find_ready(grant) or refuse_unknown_app(grant.target)
+        return self.find_ready(grant) or make_unknown_app_denial(grant.target)
 
     async def resolve(self, target: Target) -> Shell | None:
         """Return the server in the settings, or None."""
@@ -55,7 +55,7 @@ class StaticShells:
         """Do nothing, since no server is watched."""
 
 
-def refuse_unknown_app(target: Target, fix: str | None = None) -> Denial:
+def make_unknown_app_denial(target: Target, fix: str | None = None) -> Denial:
     """Return the denial for a target that an adapter does not have; `fix` is for the administrator."""
     if fix is None:
         fix = "an administrator adds it with [[shells.static]] or [[shells.local]] in the settings"

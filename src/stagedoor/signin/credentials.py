@@ -120,7 +120,7 @@ class CredentialService:
     async def set_language(self, identity: Identity, language: str) -> Denial | None:
         """Set the language of the user's pages and messages, or with "" that of each browser."""
         if language and language not in NAMES:
-            return _refuse("there is no such language here")
+            return _make_denial("there is no such language here")
         denial = self._context.count_change(identity)
         if denial is not None:
             return denial
@@ -159,11 +159,11 @@ class CredentialService:
             return denial
         most = self._context.settings.accounts.token_max_days
         if not 0 < days <= most:
-            return _refuse(f"a token lasts up to {most:g} days")
+            return _make_denial(f"a token lasts up to {most:g} days")
         policy = self._context.policy()
         user = policy.users.get(identity.name)
         if user is None:
-            return _refuse(policy.explain_absence(identity.name))
+            return _make_denial(policy.explain_absence(identity.name))
         scopes = restrict_scopes(policy, user, apps, self._context.now())
         if isinstance(scopes, Denial):
             return scopes
@@ -261,5 +261,5 @@ class CredentialService:
         return self._context.count_change(identity)
 
 
-def _refuse(why: str) -> Denial:
+def _make_denial(why: str) -> Denial:
     return Denial(Reason.BAD_REQUEST, why)

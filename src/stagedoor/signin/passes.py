@@ -13,8 +13,8 @@ from stagedoor.authn.passes import (
     Lifetimes,
     create_session,
     create_ticket,
-    identify,
     is_use_stale,
+    judge_pass,
     renew_end,
 )
 from stagedoor.model.denial import Denial, Reason
@@ -139,7 +139,7 @@ class PassService:
         """Return the identity of a pass that the policy still accepts. None, an unknown pass, is a denial."""
 
         async def verdict() -> Identity | Denial:
-            return identify(shown, self._context.policy(), self._context.now(), self._stale_s)
+            return judge_pass(shown, self._context.policy(), self._context.now(), self._stale_s)
 
         # An unknown secret is refused by the store itself: a newer policy changes nothing.
         return await verdict() if shown is None else await self._by_newest_policy(verdict)

@@ -91,14 +91,14 @@ _CLOSED: dict[str, BindParameter[Any]] = {
 }
 _CLOSE_SESSION = update(sessions).where(_IS_OPEN).values(_CLOSED)
 _CLOSE_OWN_SESSION = update(sessions).where(_IS_OWN).values(_CLOSED)
-_GO_ON = (
+_CONTINUE_SESSION = (
     update(sessions)
     .where(_THIS)
     .values(
         instance=bindparam("instance"), source=bindparam("source"), closed_at=null(), end=null()
     )
 )
-_GOES_ON = (EventKind.SESSION_FOUND, EventKind.SESSION_RESUMED)
+_CONTINUING_KINDS = (EventKind.SESSION_FOUND, EventKind.SESSION_RESUMED)
 """The events with which a session becomes that of the process which writes them, open again if it was
 closed."""
 
@@ -163,8 +163,8 @@ def _statements(
         else:
             rows = [_row(event) for event in run]
             yield _compiled(_INSERT_EVENT, rows, dialect)
-            if kind in _GOES_ON:
-                yield _compiled(_GO_ON, rows, dialect)
+            if kind in _CONTINUING_KINDS:
+                yield _compiled(_CONTINUE_SESSION, rows, dialect)
 
 
 def _compiled(
@@ -248,11 +248,11 @@ class Filter(Struct, frozen=True):
         return conditions
 
 
-EVERYTHING = Filter()
+ALL_EVENTS = Filter()
 
 
 def read_entries(
-    database: Database, wanted: Filter = EVERYTHING, *, after: int = 0, limit: int = 1000
+    database: Database, wanted: Filter = ALL_EVENTS, *, after: int = 0, limit: int = 1000
 ) -> list[JournalEntry]:
     """Return up to `limit` entries with `seq` > `after`, in order. Raises StoreError."""
     with database.read() as transaction:
@@ -260,7 +260,7 @@ def read_entries(
 
 
 def select_entries(
-    transaction: Transaction, wanted: Filter = EVERYTHING, *, after: int, limit: int
+    transaction: Transaction, wanted: Filter = ALL_EVENTS, *, after: int, limit: int
 ) -> list[JournalEntry]:
     """Return up to `limit` entries with `seq` > `after`, in order, in an open transaction."""
     query = select(audit_events).where(audit_events.c.seq > after, *wanted.make_conditions())

@@ -22,7 +22,7 @@ from stagedoor.model.run import (
     explain_refusal,
     judge_loss,
 )
-from stagedoor.model.session import End, LoginOrigin
+from stagedoor.model.session import EndReason, LoginOrigin
 from stagedoor.model.target import Target
 from stagedoor.store.columns import load_target
 from stagedoor.store.database import Transaction
@@ -133,7 +133,7 @@ def add_recorded(transaction: Transaction, run: Run, origin: LoginOrigin, instan
             source=str(origin.source),
             way=origin.access_method.value,
             instance=instance,
-            end=End.CLOSED.value,
+            end=EndReason.CLOSED.value,
             sent=0,
             received=0,
         )

@@ -13,8 +13,8 @@ class SessionRecord(Struct, frozen=True):
     """A session in the store.
 
     `sent` and `received` are bytes; while the session is open, as of the last `update_live`. Until it is
-    closed, `closed_at` and `end` (a value of `model.session.End`) are None. `close_reason` is set once its
-    closing was requested.
+    closed, `closed_at` and `end` (a value of `model.session.EndReason`) are None. `close_reason` is set
+    once its closing was requested.
     """
 
     id: str

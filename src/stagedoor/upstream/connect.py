@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.session import Ready
+from stagedoor.model.session import ReadyShell
 from stagedoor.model.shell import Shell
 from stagedoor.model.source import Address
 from stagedoor.model.target import Target
@@ -76,7 +76,7 @@ class TcpConnector:
         stream.close()
         return True
 
-    async def connect(self, ready: Ready) -> Stream | Denial:
+    async def connect(self, ready: ReadyShell) -> Stream | Denial:
         """Connect to the shell's sshd within `dial_timeout_s`, or return why it could not be reached."""
         shell = ready.shell
         loop = asyncio.get_running_loop()

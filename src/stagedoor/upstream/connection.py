@@ -44,9 +44,9 @@ MAX_MESSAGE_CHARS = 200
 """The most characters of a shell's message that a user is shown."""
 
 
-BURST = 4000
+MESSAGE_BURST = 4000
 """The messages without data that a shell may send at once; a real sshd sends a few."""
-PER_SECOND = 100
+MESSAGES_PER_SECOND = 100
 """The further messages without data allowed per second."""
 PER_DATA = 2
 """The further messages allowed per data packet, in either direction: asyncssh's server sends an empty message
@@ -68,20 +68,22 @@ class MessageRateLimit:
     """
 
     def __init__(self, now: float) -> None:
-        self._left: float = BURST
+        self._left: float = MESSAGE_BURST
         self._at = now
 
     def count_data(self) -> None:
         """Count a data packet to the shell."""
-        self._left = min(self._left + PER_DATA, BURST)
+        self._left = min(self._left + PER_DATA, MESSAGE_BURST)
 
     def count_message(self, kind: int, now: float) -> bool:
         """Count a message of this kind from the shell. Return False if the shell sends too many."""
         if kind in (_DATA, _EXTENDED_DATA):
-            self._left = min(self._left + PER_DATA, BURST)
+            self._left = min(self._left + PER_DATA, MESSAGE_BURST)
             return True
         since_s, self._at = now - self._at, now
-        self._left = min(self._left + since_s * PER_SECOND, BURST) - _COST.get(kind, 1)
+        self._left = min(self._left + since_s * MESSAGES_PER_SECOND, MESSAGE_BURST) - _COST.get(
+            kind, 1
+        )
         return self._left >= 0
 
 

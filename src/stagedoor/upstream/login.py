@@ -18,7 +18,7 @@ from asyncssh.kex import get_kex_algs
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.identity import Identity
-from stagedoor.model.session import Ready
+from stagedoor.model.session import ReadyShell
 from stagedoor.model.target import Target
 from stagedoor.model.units import MINUTE_S
 from stagedoor.net.tcp import TcpStream
@@ -92,7 +92,7 @@ class GatewayLogin:
 
     sign_user: SignUser
     host_ca_lines: tuple[str, ...]
-    account: Callable[[Target], ShellAccount]
+    find_account: Callable[[Target], ShellAccount]
     note: Note
     timeout_s: float = HANDSHAKE_TIMEOUT_S
     _turns: WeakValueDictionary[Target, asyncio.Semaphore] = field(
@@ -102,9 +102,9 @@ class GatewayLogin:
     async def connect(
         self,
         stream: TcpStream,
-        ready: Ready,
+        ready: ReadyShell,
         extensions: Sequence[str],
-        client: Callable[[], asyncssh.SSHClient],
+        make_client: Callable[[], asyncssh.SSHClient],
     ) -> asyncssh.SSHClientConnection:
         """Log in over `stream`, which this call now owns. Raises ShellLoginError.
 
@@ -115,7 +115,7 @@ class GatewayLogin:
         identity, target = grant.identity, grant.target
         sock = stream.detach()
         try:
-            principal = grant.login or identity.name
+            principal = grant.shell_user or identity.name
             key = asyncssh.generate_private_key("ssh-ed25519")
             certificate = await asyncio.to_thread(  # an agent may be slow
                 self.sign_user,
@@ -127,7 +127,7 @@ class GatewayLogin:
             )
             turn = self._turns.setdefault(target, asyncio.Semaphore(MAX_CONCURRENT))
             async with turn, asyncio.timeout(self.timeout_s):
-                options = await self._options(target, principal, (key, certificate), client)
+                options = await self._options(target, principal, (key, certificate), make_client)
                 connection = await ShellConnection.connect(sock, options, target)
                 if isinstance(connection, Denial):
                     raise ShellLoginError(connection)
@@ -145,15 +145,15 @@ class GatewayLogin:
         target: Target,
         principal: str,
         credential: tuple[asyncssh.SSHKey, str],
-        client: Callable[[], asyncssh.SSHClient],
+        make_client: Callable[[], asyncssh.SSHClient],
     ) -> asyncssh.SSHClientConnectionOptions:
-        account, (key, certificate) = self.account(target), credential
+        account, (key, certificate) = self.find_account(target), credential
         options: asyncssh.SSHClientConnectionOptions
         options = await asyncssh.SSHClientConnectionOptions.construct(
             host=target.host_name,
             config=None,
             username=account.login_name or principal,
-            client_factory=client,
+            client_factory=make_client,
             client_keys=[(key, asyncssh.import_certificate(certificate))],
             known_hosts=(
                 [asyncssh.import_public_key(line) for line in account.host_keys],
@@ -183,38 +183,38 @@ class GatewayLogin:
             case ShellLoginError():
                 return error.denial
             case StagedoorError():
-                return _refuse(f"the gateway cannot log in to the shell {name}: {error}")
+                return _make_denial(f"the gateway cannot log in to the shell {name}: {error}")
             case asyncssh.KeyExchangeFailed() if error.reason.startswith("No matching "):
-                return _refuse(
+                return _make_denial(
                     f"the shell {name} and the gateway have no algorithm in common",
                     f"its sshd must offer one of {', '.join(_KEX)} (KexAlgorithms), and one of "
                     f"{', '.join(_CIPHERS)} (Ciphers)",
                 )
             case asyncssh.HostKeyNotVerifiable() | asyncssh.KeyExchangeFailed():
-                return _refuse(
+                return _make_denial(
                     f"the shell {name} shows no host key that the gateway knows ({said})",
                     "name it to the gateway, or give the shell a certificate of the host CA",
                 )
             case asyncssh.PermissionDenied():
-                return _refuse(
+                return _make_denial(
                     f"the shell {name} does not accept the gateway's certificate for {identity.name!r}",
                     "its sshd must trust the gateway's user CA (TrustedUserCAKeys) and accept that "
                     "principal",
                 )
             case TimeoutError():
-                return _refuse(
+                return _make_denial(
                     f"the shell {name} did not accept the gateway's login by SSH within {self.timeout_s:g} s"
                 )
             case asyncssh.Error():
-                return _refuse(f"the shell {name} cannot be logged in to: {said}")
+                return _make_denial(f"the shell {name} cannot be logged in to: {said}")
             case OSError():
-                return _refuse(
+                return _make_denial(
                     f"the shell {name} cannot be logged in to: {error.strerror or error}"
                 )
         return None
 
 
-def _refuse(what: str, fix: str = "") -> Denial:
+def _make_denial(what: str, fix: str = "") -> Denial:
     """Return a refusal. `fix` is what an administrator can do about it."""
     if not fix:
         return Denial(Reason.UPSTREAM_REFUSED, what)

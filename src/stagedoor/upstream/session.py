@@ -22,9 +22,9 @@ from stagedoor.model.session import (
     STOPPED,
     STOPPING,
     Counts,
-    End,
-    Ended,
-    Opened,
+    EndReason,
+    OpenedSession,
+    SessionResult,
     explain_cancellation,
 )
 from stagedoor.net.tcp import TcpStream
@@ -36,7 +36,7 @@ from stagedoor.recording.channel_audit import (
     make_header,
 )
 from stagedoor.recording.recorder import RecordingError
-from stagedoor.session.entered import Entered
+from stagedoor.session.entered import EnteredSession
 from stagedoor.upstream.connection import explain_hang_up
 from stagedoor.upstream.login import GatewayLogin, ShellLoginError
 
@@ -81,21 +81,25 @@ class IdleTimer:
 class SessionEndedError(Exception):
     """Raised when the gateway ends a session: revoked, expired, idle, closed by an administrator, drained."""
 
-    def __init__(self, end: End, detail: str) -> None:
+    def __init__(self, end: EndReason, detail: str) -> None:
         super().__init__(detail or end.value)
         self.end = end
         self.detail = detail
 
 
 class ShellSession:
-    """A session in a shell, as `session.ports.Link`. Only `open_shell_session` creates one.
+    """A session in a shell, as `session.ports.RelayHandle`. Only `open_shell_session` creates one.
 
     Belongs to one event loop. The code that moves bytes counts them with `count`. Bytes of sessions that
     have no idle timeout may be added to `sent` and `received` directly.
     """
 
     def __init__(
-        self, opened: Opened, note: Note, scope: anyio.CancelScope, idle_timeout_s: float | None
+        self,
+        opened: OpenedSession,
+        note: Note,
+        scope: anyio.CancelScope,
+        idle_timeout_s: float | None,
     ) -> None:
         self.opened = opened
         self.permissions: Permissions = opened.ready.grant.permissions
@@ -107,13 +111,13 @@ class ShellSession:
         session: a cycle keeps the memory of a closed session until the garbage collector looks."""
         self.sent = 0
         self.received = 0
-        self.requested_end: tuple[End, str] | None = None
+        self.requested_end: tuple[EndReason, str] | None = None
         """The end that the gateway has requested, or None."""
         self._note = note
         self._scope = scope
         self._loop = asyncio.get_running_loop()
         self._numbers = itertools.count(1)
-        self._ended: tuple[End, str] | None = None
+        self._end: tuple[EndReason, str] | None = None
         self._shell: asyncssh.SSHClientConnection | None = None
         self._idle = IdleTimer(idle_timeout_s)
 
@@ -134,7 +138,7 @@ class ShellSession:
         self.received += received
 
     def _close_idle(self, timeout_s: float) -> None:
-        self.end_soon(End.IDLE, f"no data passed for {timeout_s:g} s")
+        self.request_end_here(EndReason.IDLE, f"no data passed for {timeout_s:g} s")
 
     def audit_channel(self, request: ChannelRequest) -> ChannelAudit:
         """Record in the audit that a channel was opened. The caller records its end (`record_end`)."""
@@ -162,7 +166,9 @@ class ShellSession:
             # The recorder has written the failure to the audit and the log.
             on_room()
             if not plan.continues_unrecorded:
-                self.end_soon(End.UNRECORDED, f"{what} cannot be recorded any more ({why})")
+                self.request_end_here(
+                    EndReason.UNRECORDED, f"{what} cannot be recorded any more ({why})"
+                )
 
         if Permission.RECORD in self.permissions and request.is_interactive:
             header = make_header(self.opened, number, request, now)
@@ -187,12 +193,12 @@ class ShellSession:
         finally:
             channel.record_end(None, self.sent, self.received)
 
-    def end_as(self, end: End, detail: str = "") -> None:
+    def set_end(self, end: EndReason, detail: str = "") -> None:
         """Set the end for the audit, whatever the block raises. Only the first call counts."""
-        if self._ended is None:
-            self._ended = (end, detail)
+        if self._end is None:
+            self._end = (end, detail)
 
-    # For the flow (`session.ports.Link`).
+    # For the flow (`session.ports.RelayHandle`).
 
     def read_counts(self) -> Counts:
         """Return the bytes relayed so far."""
@@ -207,12 +213,12 @@ class ShellSession:
         self.grant, self.permissions = grant, grant.permissions
         self.on_grant(grant)
 
-    def request_end(self, end: End, detail: str = "") -> None:
+    def request_end(self, end: EndReason, detail: str = "") -> None:
         """Cancel the block, which then raises SessionEndedError. May be called from any thread."""
         with suppress(RuntimeError):  # the loop and everything in it are closed
-            self._loop.call_soon_threadsafe(self.end_soon, end, detail)
+            self._loop.call_soon_threadsafe(self.request_end_here, end, detail)
 
-    def end_soon(self, end: End, detail: str = "") -> None:
+    def request_end_here(self, end: EndReason, detail: str = "") -> None:
         """Do the same as `request_end`, in the event loop."""
         if self.requested_end is None:
             self.requested_end = (end, detail)
@@ -220,45 +226,48 @@ class ShellSession:
 
     # For `open_shell_session`.
 
-    def _outcome(self, error: BaseException | None) -> Ended:
-        end, detail = self._ended or self._end_for(error)
-        return Ended(end, self.read_counts(), detail)
+    def _outcome(self, error: BaseException | None) -> SessionResult:
+        end, detail = self._end or self._end_for(error)
+        return SessionResult(end, self.read_counts(), detail)
 
-    def _end_for(self, error: BaseException | None) -> tuple[End, str]:
+    def _end_for(self, error: BaseException | None) -> tuple[EndReason, str]:
         match error:
             case None:
-                return End.CLOSED, ""
-            case SessionEndedError(end=End.DRAINED) if not self._shell:
-                return End.UNREACHED, STOPPED  # before the login to the shell
+                return EndReason.CLOSED, ""
+            case SessionEndedError(end=EndReason.DRAINED) if not self._shell:
+                return EndReason.UNREACHED, STOPPED  # before the login to the shell
             case asyncio.CancelledError() if not self._shell:
-                return End.UNREACHED, explain_cancellation(error)
+                return EndReason.UNREACHED, explain_cancellation(error)
             case SessionEndedError(end=end, detail=detail):
                 return end, detail
             case ShellLoginError():
-                return End.UNREACHED, str(error)
+                return EndReason.UNREACHED, str(error)
             case asyncio.CancelledError():
-                return End.DRAINED, STOPPING
+                return EndReason.DRAINED, STOPPING
             case TimeoutError():
-                return End.UPSTREAM_LOST, f"the shell {self._shell_name} did not answer in time"
+                return (
+                    EndReason.UPSTREAM_LOST,
+                    f"the shell {self._shell_name} did not answer in time",
+                )
             case asyncssh.Error() | OSError():
-                return End.UPSTREAM_LOST, explain_hang_up(self._shell_name, error)
-        return End.FAULT, FAULT
+                return EndReason.UPSTREAM_LOST, explain_hang_up(self._shell_name, error)
+        return EndReason.FAULT, FAULT
 
 
 @asynccontextmanager
 async def open_shell_session(
-    entered: Entered,
+    entered: EnteredSession,
     upstream: GatewayLogin,
     extensions: Sequence[str] = (),
-    client: Callable[[], asyncssh.SSHClient] = asyncssh.SSHClient,
+    make_client: Callable[[], asyncssh.SSHClient] = asyncssh.SSHClient,
     idle_timeout_s: float | None = None,
 ) -> AsyncIterator[ShellSession]:
     """Log in to the shell for the length of the block.
 
     `extensions` are the extensions of the certificate, which permit more than commands (OpenSSH's
-    PROTOCOL.certkeys). `client` makes the object that receives asyncssh's events of the connection. A session
-    that counts no bytes for `idle_timeout_s` is ended. Raises ShellLoginError if the login to the shell fails
-    and SessionEndedError if the gateway has ended the session, during the login or in the block.
+    PROTOCOL.certkeys). `make_client` makes the object that receives asyncssh's events of the connection. A
+    session that counts no bytes for `idle_timeout_s` is ended. Raises ShellLoginError if the login to the
+    shell fails and SessionEndedError if the gateway has ended the session, during the login or in the block.
     """
     scope, opened, stream = anyio.CancelScope(), entered.opened, entered.stream
     assert isinstance(stream, TcpStream), "shells are reached by plain TCP"
@@ -266,7 +275,9 @@ async def open_shell_session(
     with entered.carry(session, session._outcome):
         try:
             with scope:
-                session._shell = await upstream.connect(stream, opened.ready, extensions, client)
+                session._shell = await upstream.connect(
+                    stream, opened.ready, extensions, make_client
+                )
                 session._idle.start(session._close_idle)
                 yield session
             if session.requested_end is not None:

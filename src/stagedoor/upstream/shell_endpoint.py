@@ -17,7 +17,7 @@ import asyncssh
 
 from stagedoor.model.certificate import PORT_FORWARDING
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.session import Opened, Ready
+from stagedoor.model.session import OpenedSession, ReadyShell
 from stagedoor.model.shell import Shell
 from stagedoor.net import aio
 from stagedoor.net.tcp import TcpStream
@@ -38,7 +38,7 @@ ALIVE_S = 30.0
 """The interval of the messages that show that the gateway is alive."""
 MAX_LINE_BYTES = 4096
 
-DialShell = Callable[[Ready], Awaitable[Stream | Denial]]
+DialShell = Callable[[ReadyShell], Awaitable[Stream | Denial]]
 _Place = tuple[str, int, str]
 """A shell's address and port, and the owner of its tunnels."""
 
@@ -192,7 +192,7 @@ class ShellEndpoints:
         """The time until which no endpoint is searched."""
 
     async def open(
-        self, opened: Opened, key: str, session: SessionRequest, watcher: Watcher
+        self, opened: OpenedSession, key: str, session: SessionRequest, watcher: Watcher
     ) -> StreamTicket | Denial | None:
         """Open a session, with the connection to it.
 
@@ -206,14 +206,14 @@ class ShellEndpoints:
         try:
             words = session.make_words(key, self._idle_s)
             ticket = await self._ask(opened.ready, place, "open", words, watcher)
-            return await _connect(ticket) if isinstance(ticket, StreamTicket) else ticket
+            return await _connect_ticket(ticket) if isinstance(ticket, StreamTicket) else ticket
         except (OSError, ValueError, ShellLoginError, asyncssh.Error):
             self._unreached = {at: end for at, end in self._unreached.items() if end > now}
             self._unreached[place] = now + UNREACHED_S
             return None
 
     async def resume(
-        self, ready: Ready, key: str, attempt: int, owner: str, watcher: Watcher
+        self, ready: ReadyShell, key: str, attempt: int, owner: str, watcher: Watcher
     ) -> StreamTicket | Denial | None:
         """Return a ticket for a session that its client resumes, as `open` does."""
         shell = ready.shell
@@ -229,21 +229,21 @@ class ShellEndpoints:
             )
 
     async def _ask(
-        self, ready: Ready, place: _Place, word: str, what: str, watcher: Watcher
+        self, ready: ReadyShell, place: _Place, word: str, what: str, watcher: Watcher
     ) -> StreamTicket | Denial:
         control = await self._control_of(ready, place)
         return control if isinstance(control, Denial) else await control.ask(word, what, watcher)
 
-    async def _control_of(self, ready: Ready, place: _Place) -> ShellControl | Denial:
+    async def _control_of(self, ready: ReadyShell, place: _Place) -> ShellControl | Denial:
         """Return the connection to the endpoint's private socket, shared by all tunnels of an owner."""
         task = self._controls.get(place)
         if task is None:
-            task = asyncio.create_task(self._connect(ready, place))
+            task = asyncio.create_task(self._open_control(ready, place))
             task.add_done_callback(lambda task: task.cancelled() or task.exception())
             self._controls[place] = task
         return await asyncio.shield(task)
 
-    async def _connect(self, ready: Ready, place: _Place) -> ShellControl | Denial:
+    async def _open_control(self, ready: ReadyShell, place: _Place) -> ShellControl | Denial:
         """Log in to the shell, and connect to the socket there.
 
         Raises ShellLoginError, asyncssh.Error and OSError.
@@ -256,7 +256,7 @@ class ShellEndpoints:
             assert isinstance(stream, TcpStream), "shells are reached by plain TCP"
             shell = await self._login.connect(stream, ready, (PORT_FORWARDING,), asyncssh.SSHClient)
             dial_data = partial(self._dial_endpoint, ready.shell)
-            control = ShellControl(partial(self._ended, place, shell), dial_data)
+            control = ShellControl(partial(self._forget_control, place, shell), dial_data)
             try:
                 await shell.create_unix_connection(lambda: control, SOCKET)
             except BaseException:
@@ -268,12 +268,12 @@ class ShellEndpoints:
             if not is_up:
                 self._controls.pop(place, None)
 
-    def _ended(self, place: _Place, shell: asyncssh.SSHClientConnection) -> None:
+    def _forget_control(self, place: _Place, shell: asyncssh.SSHClientConnection) -> None:
         self._controls.pop(place, None)
         shell.close()
 
 
-async def _connect(ticket: StreamTicket) -> StreamTicket:
+async def _connect_ticket(ticket: StreamTicket) -> StreamTicket:
     """Return the ticket of a new session with its connection. Raises OSError."""
     try:
         return replace(ticket, stream=await ticket.control.connect_data(ticket.secret))

@@ -33,7 +33,7 @@ class ProxyHeader:
     consumed: int
 
 
-def parse(received: bytes) -> ProxyHeader | Denial | None:
+def parse_proxy_header(received: bytes) -> ProxyHeader | Denial | None:
     """Parse the header at the start of `received`, all bytes that have arrived so far.
 
     Return None if more are needed, but never more than MAX_V2_BYTES in all. Return a Denial
@@ -45,35 +45,37 @@ def parse(received: bytes) -> ProxyHeader | Denial | None:
         return _parse_v1(received)
     if _V1.startswith(received) or _V2.startswith(received):
         return None
-    return _refuse("there is none; the settings name this source as a load balancer that sends one")
+    return _make_denial(
+        "there is none; the settings name this source as a load balancer that sends one"
+    )
 
 
 def _parse_v1(received: bytes) -> ProxyHeader | Denial | None:
     end = received.find(b"\n", 0, MAX_V1_BYTES)
     if end < 0:
-        return None if len(received) < MAX_V1_BYTES else _refuse("the line is too long")
+        return None if len(received) < MAX_V1_BYTES else _make_denial("the line is too long")
     consumed = end + 1
     line = received[:end]
     if not line.endswith(b"\r") or not line.isascii():
-        return _refuse("the line does not end in CRLF, or is not ASCII")
+        return _make_denial("the line does not end in CRLF, or is not ASCII")
     fields = line[:-1].decode("ascii").split(" ")
     if fields[1] == "UNKNOWN":
         # PP §2.1: ignore anything up to the CRLF, and use the socket's own addresses.
         return ProxyHeader(None, consumed)
     if len(fields) != 6 or fields[1] not in ("TCP4", "TCP6"):
-        return _refuse("the line is not 'PROXY TCP4|TCP6 source destination port port'")
+        return _make_denial("the line is not 'PROXY TCP4|TCP6 source destination port port'")
     _, family, source, destination, source_port, destination_port = fields
     address_type = IPv4Address if family == "TCP4" else IPv6Address
     try:
         address_type(destination)
         announced = str(address_type(source))
     except ValueError:
-        return _refuse(f"an address in it is no {family} address")
+        return _make_denial(f"an address in it is no {family} address")
     if "%" in source or "%" in destination:
-        return _refuse("an address in it has a zone")
+        return _make_denial("an address in it has a zone")
     port = _v1_port(source_port)
     if port is None or _v1_port(destination_port) is None:
-        return _refuse("a port in it is not a number from 0 to 65535")
+        return _make_denial("a port in it is not a number from 0 to 65535")
     return ProxyHeader(Source.of(announced, port), consumed)
 
 
@@ -88,20 +90,20 @@ def _v1_port(text: str) -> int | None:
 def _parse_v2(received: bytes) -> ProxyHeader | Denial | None:
     # PP §2.2: signature (12), version and command (1), family and protocol (1), length (2).
     if len(received) > 12 and received[12] not in (0x20, 0x21):
-        return _refuse("its version is not 2, or its command neither LOCAL nor PROXY")
+        return _make_denial("its version is not 2, or its command neither LOCAL nor PROXY")
     if len(received) < 16:
         return None
     family, length = received[13], int.from_bytes(received[14:16], "big")
     consumed = 16 + length
     if consumed > MAX_V2_BYTES:
-        return _refuse(f"it is longer than {MAX_V2_BYTES} bytes")
+        return _make_denial(f"it is longer than {MAX_V2_BYTES} bytes")
     local = received[12] == 0x20 or family == 0x00
     if not local:
         # AF_UNIX has no source for a network rule, and UDP carries no CONNECT.
         if family not in (0x11, 0x21):
-            return _refuse("it announces something other than TCP over IPv4 or IPv6")
+            return _make_denial("it announces something other than TCP over IPv4 or IPv6")
         if length < (12 if family == 0x11 else 36):
-            return _refuse("it is too short for its addresses")
+            return _make_denial("it is too short for its addresses")
     if len(received) < consumed:
         return None
     if local:
@@ -117,5 +119,5 @@ def _parse_v2(received: bytes) -> ProxyHeader | Denial | None:
     return ProxyHeader(Source.of(str(address), port), consumed)
 
 
-def _refuse(why: str) -> Denial:
+def _make_denial(why: str) -> Denial:
     return Denial(Reason.BAD_REQUEST, f"the load balancer's PROXY header is wrong: {why}")

@@ -125,7 +125,7 @@ def parse_run_words(words: list[str], command: str | None) -> RunCommand:
             return WaitRun(parser.take_id(), as_json)
         case "cancel":
             return CancelRun(parser.take_id())
-    raise RunCommandError(f"{_shown(verb)} is not a known word; write: {USAGE}")
+    raise RunCommandError(f"{_quote(verb)} is not a known word; write: {USAGE}")
 
 
 def _parse_start(parser: "_WordParser", command: str) -> StartRun:
@@ -173,7 +173,7 @@ class _WordParser:
         if not self._words:
             raise RunCommandError(f"name {what}; write: {USAGE}")
         if self._words[0].startswith("-"):
-            raise RunCommandError(f"there is no option {_shown(self._words[0])}; write: {USAGE}")
+            raise RunCommandError(f"there is no option {_quote(self._words[0])}; write: {USAGE}")
         return self._words.pop(0)
 
     def take_id(self) -> str:
@@ -181,7 +181,7 @@ class _WordParser:
         name = self.take_name("a run, as `run list` shows it")
         self.check_empty()
         if not is_run_id(name):
-            raise RunCommandError(f"{_shown(name)} is not the id of a run; `run list` shows them")
+            raise RunCommandError(f"{_quote(name)} is not the id of a run; `run list` shows them")
         return name
 
     def take_rest(self) -> str | None:
@@ -195,29 +195,29 @@ class _WordParser:
     def check_empty(self) -> None:
         """Raise RunCommandError if a word is left."""
         if self._words:
-            raise RunCommandError(f"{_shown(self._words[0])} is an unexpected word; write: {USAGE}")
+            raise RunCommandError(f"{_quote(self._words[0])} is an unexpected word; write: {USAGE}")
 
 
 def parse_time(text: str) -> int:
     """Return the seconds in a text such as `90s`, as `parse_duration`. Raises RunCommandError."""
     duration = parse_duration(text)
     if duration is None:
-        raise RunCommandError(f"{_shown(text)} is not a duration; write one such as 90s, 15m or 6h")
+        raise RunCommandError(f"{_quote(text)} is not a duration; write one such as 90s, 15m or 6h")
     return duration
 
 
 def _target(name: str) -> Target:
     target = parse_login(name)
     if target is None:
-        raise RunCommandError(f"{_shown(name)} is not the name of an app")
+        raise RunCommandError(f"{_quote(name)} is not the name of an app")
     return target
 
 
 def _number(text: str) -> int:
     if not re.fullmatch(r"\d{1,18}", text, re.ASCII):
-        raise RunCommandError(f"{_shown(text)} is not a number of bytes")
+        raise RunCommandError(f"{_quote(text)} is not a number of bytes")
     return int(text)
 
 
-def _shown(word: str) -> str:
+def _quote(word: str) -> str:
     return repr("".join(c if c.isprintable() else "?" for c in word[:60]))

@@ -31,9 +31,9 @@ from stagedoor.authz.roles import (
     AdminAccess,
     check_leaving,
     check_taking,
-    deny_app,
-    deny_role,
     find_admin_access,
+    make_app_denial,
+    make_role_denial,
 )
 from stagedoor.authz.step_up import StepUpRules, has_typed_password
 from stagedoor.model.denial import Denial, Reason
@@ -101,7 +101,7 @@ class ConsoleService:
         access = self.find_access(identity)
         if access.has(role):
             return None
-        return deny_role(role, EVERYWHERE) if access.has_somewhere(Role.AUDITOR) else NO_PAGE
+        return make_role_denial(role, EVERYWHERE) if access.has_somewhere(Role.AUDITOR) else NO_PAGE
 
     def check_change(self, identity: Identity, refused: Denial | None, what: str) -> Denial | None:
         """Return `refused` or, without it, a denial if there is no fresh proof of the person's presence."""
@@ -158,7 +158,7 @@ class ConsoleService:
             return Denial(Reason.BAD_REQUEST, "there is no such session")
         refused = None
         if not access.has_for_app(Role.OPERATOR, session.target):
-            refused = deny_app(Role.OPERATOR, parse_login(session.target))
+            refused = make_app_denial(Role.OPERATOR, parse_login(session.target))
         if (denial := self.check_change(identity, refused, "closing a session")) is not None:
             return denial
         said = " ".join(reason.split())[:200] or f"closed by {identity.name}"
@@ -318,7 +318,7 @@ class ConsoleService:
         if not access.has_somewhere(Role.AUDITOR):
             return NO_PAGE
         if not access.covers(Role.AUDITOR, target):
-            return deny_app(Role.AUDITOR, target)
+            return make_app_denial(Role.AUDITOR, target)
         try:
             return explain_access(self.policy(), name, target, self.now(), self.step_up, access)
         except NotFoundError as error:

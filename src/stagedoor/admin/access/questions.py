@@ -3,7 +3,7 @@
 from stagedoor.authz.admissions import identify_by_name
 from stagedoor.authz.explain import AccessAnswer, ChangeKind, EntryChange, explain
 from stagedoor.authz.roles import ROOT, AdminAccess
-from stagedoor.authz.step_up import NOWHERE, StepUpRules
+from stagedoor.authz.step_up import NO_STEP_UP, StepUpRules
 from stagedoor.model.errors import NotFoundError
 from stagedoor.model.policy import Policy
 from stagedoor.model.role import Role
@@ -17,7 +17,7 @@ def explain_access(
     name: str,
     target: Target,
     now: float,
-    step_up: StepUpRules = NOWHERE,
+    step_up: StepUpRules = NO_STEP_UP,
     reader: AdminAccess = ROOT,
 ) -> AccessAnswer:
     """Return why the user `name` may enter `target` now or not, as `explain` does.

@@ -8,7 +8,7 @@ from pathlib import Path
 from stagedoor.admin.blocking import call_blocking
 from stagedoor.admin.certificates.authorities import read_user_ca
 from stagedoor.admin.context import WorkerContext
-from stagedoor.authn.decide_key import deny_revoked_key
+from stagedoor.authn.decide_key import check_key_revocation
 from stagedoor.authz.decide import list_entering_subjects
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError
@@ -66,7 +66,7 @@ class RevokedKeysFile:
         revocations = self.read()
         if isinstance(revocations, Denial):
             return revocations
-        return deny_revoked_key(b64decode(public_key.split()[1]), revocations)
+        return check_key_revocation(b64decode(public_key.split()[1]), revocations)
 
 
 def require_unrevoked(lines: Iterable[str], refused: RefusedKeys) -> None:

@@ -41,7 +41,7 @@ class SshAuthentication:
         self._tries = 0
         self._explained_password = False
         self._pending_key = PendingKey(context.page.sign_ins, context.pending_logins, source)
-        self._refused: list[str] = []
+        self._key_refusals: list[str] = []
         """The reason for each refused key. They are recorded together if none is accepted."""
 
     @property
@@ -82,32 +82,35 @@ class SshAuthentication:
     def take_verified_credential(self) -> VerifiedCredential:
         """Return the credential that has logged the client in."""
         assert self._verified is not None, "asyncssh accepts only credentials that we have verified"
-        self._refused.clear()
+        self._key_refusals.clear()
         return self._verified
 
-    def end(self) -> None:
+    def record_refused_keys(self) -> None:
         """Record the refused keys of a connection that is closed, unless the client had logged in."""
-        if self._refused:
-            shown, more = self._refused[:SHOWN_REASONS], len(self._refused) - SHOWN_REASONS
+        if self._key_refusals:
+            shown, more = (
+                self._key_refusals[:SHOWN_REASONS],
+                len(self._key_refusals) - SHOWN_REASONS,
+            )
             text = "; ".join(shown) + (f"; and {more} more" if more > 0 else "")
-            self._context.deny(Denial(Reason.CREDENTIAL_WRONG, text), self._source)
+            self._context.record_denial(Denial(Reason.CREDENTIAL_WRONG, text), self._source)
 
     async def _check_key(self, name: str, blob: bytes, message: bytes, signature: bytes) -> bool:
         offered = read_offered_key(name, blob)
         if offered is None:
-            return self._refuse(
+            return self._note_refused_key(
                 "the key or certificate is damaged, or of a type that is not accepted"
             )
         verdict = await self._context.flow.authenticate(offered.credential, self._source)
         if isinstance(verdict, Denial):
-            refusal = self._pending_key.refuse_wait(offered, verdict, self._client)
+            refusal = self._pending_key.judge_wait(offered, verdict, self._client)
             if isinstance(refusal, Denial):
                 self._hang_up_if_down(refusal)
-                return self._refuse(refusal.message)
+                return self._note_refused_key(refusal.message)
         if not message:
             return True
         if not is_signed_by_owner(offered, message, signature):
-            return self._refuse(
+            return self._note_refused_key(
                 f"the signature of {offered.credential.fingerprint} is wrong, or its key was not touched"
             )
         if isinstance(verdict, Denial):
@@ -127,7 +130,7 @@ class SshAuthentication:
         verdict = denial or await self._context.flow.authenticate(proved.credential, self._source)
         if isinstance(verdict, Denial):
             self._client.hang_up(verdict.line)
-            return self._refuse(verdict.message)
+            return self._note_refused_key(verdict.message)
         self._verified = VerifiedCredential(verdict, name, proved.credential, proved)
         return True
 
@@ -152,7 +155,7 @@ class SshAuthentication:
                 self._client.send_auth_banner(
                     f"stagedoor: wrong user name, password or token; {_WHY_NOT_FOR_APPS}\n"
                 )
-        self._context.deny(verdict, self._source)
+        self._context.record_denial(verdict, self._source)
         return False
 
     def _hang_up_if_down(self, denial: Denial) -> None:
@@ -160,7 +163,7 @@ class SshAuthentication:
         if denial.reason in (Reason.AUDIT_UNAVAILABLE, Reason.UPSTREAM_TIMEOUT):
             self._client.hang_up(denial.line)
 
-    def _refuse(self, why: str) -> bool:
-        if why not in self._refused:
-            self._refused.append(why)
+    def _note_refused_key(self, why: str) -> bool:
+        if why not in self._key_refusals:
+            self._key_refusals.append(why)
         return False

@@ -40,9 +40,9 @@ TOO_MANY_KEY_EXCHANGES = (
 _DISCONNECT = 1
 _KEXINIT = 20
 _CHANNEL_REQUEST = 98
-BURST = 80
+EXCHANGE_BURST = 80
 """The exchanges that are allowed at once after the login."""
-PER_SECOND = 2.0
+EXCHANGES_PER_SECOND = 2.0
 """The further exchanges allowed per second."""
 BYTES_EACH = 64 * KIB
 """One more exchange is allowed for each block of this many bytes, sent or received."""
@@ -68,12 +68,12 @@ class KeyExchanges:
     """
 
     def __init__(self) -> None:
-        self._left: float = BURST
+        self._left: float = EXCHANGE_BURST
         self._last: float | None = None
 
     def count_bytes(self, size: int) -> None:
         """Count `size` bytes on the connection."""
-        self._left = min(self._left + size / BYTES_EACH, BURST)
+        self._left = min(self._left + size / BYTES_EACH, EXCHANGE_BURST)
 
     def begin(self, phase: LoginPhase, now: float) -> bool:
         """Record an exchange that the client began or answered. Return False if it exceeds the limit."""
@@ -86,7 +86,9 @@ class KeyExchanges:
             case LoginPhase.WAITING:
                 return now - last >= WAITING_S
             case LoginPhase.LOGGED_IN:
-                self._left = min(self._left + (now - last) * PER_SECOND, BURST) - 1
+                self._left = (
+                    min(self._left + (now - last) * EXCHANGES_PER_SECOND, EXCHANGE_BURST) - 1
+                )
                 return self._left >= 0
 
 
@@ -232,7 +234,9 @@ class BoundedConnection(PacketConnection):
             self._enc_algs = _GCM
         super()._send_kexinit()
 
-    async def _proposed(self, kind: int, number: int, packet: asyncssh.packet.SSHPacket) -> None:
+    async def _process_client_kexinit(
+        self, kind: int, number: int, packet: asyncssh.packet.SSHPacket
+    ) -> None:
         """Answer the client's proposal, or hang up if the client exchanges keys too often.
 
         asyncssh accepts a guess that is what both sides agree on, even where RFC 4253 §7 calls it wrong.
@@ -251,4 +255,7 @@ class BoundedConnection(PacketConnection):
             return LoginPhase.LOGGED_IN
         return LoginPhase.WAITING if self._waits_for_person else LoginPhase.LOGIN
 
-    _packet_handlers = {**asyncssh.SSHServerConnection._packet_handlers, _KEXINIT: _proposed}  # noqa: RUF012 - asyncssh's way
+    _packet_handlers = {  # noqa: RUF012 - asyncssh's way
+        **asyncssh.SSHServerConnection._packet_handlers,
+        _KEXINIT: _process_client_kexinit,
+    }

@@ -36,6 +36,6 @@ class ListenerContext:
     on_closed: Callable[["ChannelRouter"], None]
     report_fault: Callable[[BaseException], None]
 
-    def deny(self, denial: Denial, source: Source) -> None:
+    def record_denial(self, denial: Denial, source: Source) -> None:
         """Record the refusal of a connection without a channel, which counts as a jump until it opens one."""
-        self.flow.deny(denial, LoginOrigin(AccessMethod.JUMP, source))
+        self.flow.record_denial(denial, LoginOrigin(AccessMethod.JUMP, source))

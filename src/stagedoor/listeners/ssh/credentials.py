@@ -9,7 +9,7 @@ from functools import partial
 
 import asyncssh
 
-from stagedoor.model.certificate import EVERYTHING
+from stagedoor.model.certificate import ALL_EXTENSIONS
 from stagedoor.model.credential import Credential, KeyCredential
 from stagedoor.model.identity import Identity
 from stagedoor.wire.ssh.blob import Reader, TruncatedError, format_fingerprint
@@ -17,7 +17,7 @@ from stagedoor.wire.ssh.certificate import SignedCertificate, is_certificate, pa
 from stagedoor.wire.ssh.key import PublicKey, parse_public_key
 
 # No `ssh-rsa`: that is RSA with SHA-1 (RFC 8332 §1), which asyncssh would still verify.
-SIGNATURES = (
+SIGNATURE_ALGORITHMS = (
     "ssh-ed25519",
     "sk-ssh-ed25519@openssh.com",
     "ecdsa-sha2-nistp256",
@@ -51,7 +51,7 @@ class ClientKey:
     def permitted_extensions(self) -> frozenset[str]:
         """Return the extensions of the certificate, or all of them for a plain key."""
         certificate = self.credential.certificate
-        return EVERYTHING if certificate is None else certificate.extensions & EVERYTHING
+        return ALL_EXTENSIONS if certificate is None else certificate.extensions & ALL_EXTENSIONS
 
     @property
     def force_command(self) -> str | None:
@@ -65,7 +65,7 @@ class VerifiedCredential:
     """The identity verified last, with its login name and its credential."""
 
     identity: Identity
-    name: str
+    login_name: str
     credential: Credential
     key: ClientKey | None = None
 
@@ -83,7 +83,7 @@ def read_offered_key(login_name: str, blob: bytes) -> ClientKey | None:
         return None
     certificate = signed.certificate if signed else None
     credential = KeyCredential(
-        login_name, blob, format_fingerprint(blob), certificate, partial(_signed_by_ca, signed)
+        login_name, blob, format_fingerprint(blob), certificate, partial(_is_signed_by_ca, signed)
     )
     return ClientKey(credential, key)
 
@@ -118,11 +118,11 @@ def is_user_verified(signature: bytes) -> bool:
     return bool(reader.read_byte() & _USER_VERIFIED)
 
 
-def _signed_by_ca(signed: SignedCertificate | None) -> bool:
+def _is_signed_by_ca(signed: SignedCertificate | None) -> bool:
     if signed is None:
         return False
     ca = _key(signed.certificate.ca)
-    return ca is not None and _verify(ca, signed.signed, signed.signature)
+    return ca is not None and _verify(ca, signed.signed_bytes, signed.signature)
 
 
 def _key(blob: bytes) -> asyncssh.SSHKey | None:
@@ -145,7 +145,7 @@ def _verify(key: asyncssh.SSHKey, message: bytes, signature: bytes) -> bool:
         algorithm = Reader(signature).read_string().decode("ascii")
     except (TruncatedError, UnicodeDecodeError):
         return False
-    return algorithm in SIGNATURES and key.verify(message, signature)
+    return algorithm in SIGNATURE_ALGORITHMS and key.verify(message, signature)
 
 
 def _is_security_key(signature: bytes) -> bool:

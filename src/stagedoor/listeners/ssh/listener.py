@@ -158,16 +158,16 @@ class SshListener:
             if arrival is None:
                 return
             if isinstance(arrival, Denial):
-                self._context.deny(arrival, source)
+                self._context.record_denial(arrival, source)
                 return
             source = arrival.source
-            if (denial := rules.refuse_outsider(source)) is not None:
+            if (denial := rules.check_source(source)) is not None:
                 # Send other networks nothing, not even our version.
-                self._context.deny(denial, source)
+                self._context.record_denial(denial, source)
                 return
             wait_s = self._handshakes.take(find_source_network(source.address), time.monotonic())
             if wait_s is None:
-                self._context.deny(_TOO_FAST, source)
+                self._context.record_denial(_TOO_FAST, source)
                 return
             connection = ClientConnection(
                 self._current_options(), self._buffer, partial(ChannelRouter, self._context, source)
@@ -218,7 +218,7 @@ class SshListener:
             Reason.OVERLOADED,
             f"{len(self._startups)} connections had not logged in yet, and this was one of them",
         )
-        self._context.deny(denial, victim.router.source)
+        self._context.record_denial(denial, victim.router.source)
 
     def _current_options(self) -> asyncssh.SSHServerConnectionOptions:
         if time.monotonic() - self._options_at > RENEW_S:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from stagedoor.model.certificate import EVERYTHING
+from stagedoor.model.certificate import ALL_EXTENSIONS
 from stagedoor.model.identity import Identity
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
@@ -21,7 +21,7 @@ class SshLogin:
     for a registered key, a sign-in or a password. `force_command` is the certificate's critical option: this
     command runs whatever the client requests.
 
-    `address` is the gateway's own address and port, to which the client has connected.
+    `gateway_address` is the gateway's own address and port, to which the client has connected.
     """
 
     identity: Identity
@@ -29,8 +29,8 @@ class SshLogin:
     target: Target | None
     source: Source
     flow: Flow
-    address: tuple[str, int]
-    permitted_extensions: frozenset[str] = EVERYTHING
+    gateway_address: tuple[str, int]
+    permitted_extensions: frozenset[str] = ALL_EXTENSIONS
     force_command: str | None = None
     public_key: str | None = None
     """The key, `type base64`, that the client has proved to have, plain or in a certificate."""

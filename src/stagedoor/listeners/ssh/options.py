@@ -6,7 +6,7 @@ import asyncssh
 
 from stagedoor.listeners.accept import AcceptRules
 from stagedoor.listeners.limits import LIMITS, ClientLimits
-from stagedoor.listeners.ssh.credentials import SIGNATURES
+from stagedoor.listeners.ssh.credentials import SIGNATURE_ALGORITHMS
 from stagedoor.model.rate import Rate
 from stagedoor.upstream.login import select_supported_key_exchanges
 
@@ -54,7 +54,7 @@ class SshListenerSettings:
 
     rules: AcceptRules
     handshakes: Rate
-    passwords: bool
+    allows_passwords: bool
     idle_timeout_s: float | None
     client_limits: ClientLimits = LIMITS
 
@@ -72,15 +72,15 @@ def make_server_options(
         kex_algs=select_supported_key_exchanges(_KEX),
         encryption_algs=list(_CIPHERS),
         mac_algs=list(_MACS),
-        signature_algs=list(SIGNATURES),
+        signature_algs=list(SIGNATURE_ALGORITHMS),
         # Compression reveals information through the length of packets, and takes a lot of CPU time.
         compression_algs=["none"],
         login_timeout=settings.client_limits.login_grace_s,
         keepalive_interval=settings.client_limits.alive_interval_s,
         keepalive_count_max=ALIVE_COUNT,
         public_key_auth=True,
-        password_auth=settings.passwords,
-        kbdint_auth=settings.passwords,
+        password_auth=settings.allows_passwords,
+        kbdint_auth=settings.allows_passwords,
         host_based_auth=False,
         gss_host=None,
         # `ClientConnection.create_agent_listener` checks the permission first.

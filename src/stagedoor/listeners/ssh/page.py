@@ -62,7 +62,7 @@ class AppPage:
         self._requests = requests if is_concerned else None
         """None for a user who may neither ask nor decide; then the page does not mention requests."""
         self._runs = parts.runs
-        here, listened = login.address
+        here, listened = login.gateway_address
         self._host = parts.host_names[0] if parts.host_names else here
         self._port = parts.port or listened
 

@@ -90,7 +90,7 @@ class PendingKey:
         self._pending_logins = pending_logins
         self._source = source
         self._first_unknown: bytes | None = None
-        self._ended: set[bytes] = set()
+        self._refused_keys: set[bytes] = set()
         """The keys whose certificate was refused."""
         self._partial = False
         self.proved_key: ClientKey | None = None
@@ -100,7 +100,7 @@ class PendingKey:
         partial_success, self._partial = self._partial, False
         return partial_success
 
-    def refuse_wait(
+    def judge_wait(
         self, offered: ClientKey, denial: Denial, client: BoundedConnection
     ) -> Denial | None:
         """Return None if the key may wait for its user, else its refusal.
@@ -108,7 +108,7 @@ class PendingKey:
         Certificates never wait, because a sign-in cannot be bound to one.
         """
         if offered.credential.certificate is not None:
-            self._ended.add(offered.credential.key)
+            self._refused_keys.add(offered.credential.key)
             return denial
         if (
             self._sign_ins is None
@@ -128,7 +128,9 @@ class PendingKey:
     def hold(self, offered: ClientKey, client: BoundedConnection) -> None:
         """Hold a key: its refusal becomes a partial success, after which keyboard-interactive is left."""
         self.proved_key, self._partial = offered, True
-        client.send_auth_banner(SIGN_IN_OVER if offered.credential.key in self._ended else NEW_KEY)
+        client.send_auth_banner(
+            SIGN_IN_OVER if offered.credential.key in self._refused_keys else NEW_KEY
+        )
 
     async def wait(self, client: BoundedConnection) -> Denial | None:
         """Show where to sign in, and wait for it. Return a denial if the user does not sign in.

@@ -11,12 +11,12 @@ from stagedoor.listeners.ssh.context import ListenerContext
 from stagedoor.listeners.ssh.credentials import VerifiedCredential
 from stagedoor.listeners.ssh.direct.driver import DirectDriver
 from stagedoor.listeners.ssh.direct.events import ConnectionClosed, GatewayDrains, SessionEnded
-from stagedoor.listeners.ssh.jump.jumps import Jumps, PendingAnswer, refuse_channel
+from stagedoor.listeners.ssh.jump.jumps import Jumps, PendingAnswer, make_channel_error
 from stagedoor.listeners.ssh.login import SshLogin
 from stagedoor.listeners.ssh.page import AppPage, PageSession
-from stagedoor.model.certificate import EVERYTHING
+from stagedoor.model.certificate import ALL_EXTENSIONS
 from stagedoor.model.denial import Denial
-from stagedoor.model.session import CONNECT_AGAIN, End
+from stagedoor.model.session import CONNECT_AGAIN, EndReason
 from stagedoor.model.source import Source
 from stagedoor.model.target import SSH_PORT, Target
 from stagedoor.wire.target import parse_login, parse_target
@@ -60,17 +60,18 @@ class ChannelRouter(asyncssh.SSHServer):
         """Begin the login of the identity that was verified."""
         self._verified = verified = self.authentication.take_verified_credential()
         key, identity, connection = verified.key, verified.identity, self.connection
+        login_name = verified.login_name
         here, port = connection.get_extra_info("sockname", ("gateway", SSH_PORT))[:2]
         # A key with a sign-in is not restricted by its certificate here; the grants decide.
         restricted = key if not identity.sign_in else None
-        permitted_extensions = restricted.permitted_extensions if restricted else EVERYTHING
+        permitted_extensions = restricted.permitted_extensions if restricted else ALL_EXTENSIONS
         self._login = login = SshLogin(
             identity=identity,
-            login_name=verified.name,
-            target=None if verified.name == identity.name else parse_login(verified.name),
+            login_name=login_name,
+            target=None if login_name == identity.name else parse_login(login_name),
             source=self.source,
             flow=self._context.flow,
-            address=(str(here), int(port)),
+            gateway_address=(str(here), int(port)),
             permitted_extensions=permitted_extensions,
             force_command=key.force_command if key else None,
             public_key=key.line if key else None,
@@ -85,7 +86,7 @@ class ChannelRouter(asyncssh.SSHServer):
 
     def session_requested(self) -> asyncssh.SSHServerSession[bytes]:
         """Open a session channel: of direct login, or of the page."""
-        login = self._admit(self.connection.channel_count + 1)
+        login = self._require_login(self.connection.channel_count + 1)
         if self._direct is not None:
             return self._direct.open_session()
         return PageSession(AppPage(login, self._context.page), self._context.report_fault)
@@ -97,22 +98,23 @@ class ChannelRouter(asyncssh.SSHServer):
         return PendingAnswer(partial(self._open_tcpip, dest_host, dest_port))
 
     async def _open_tcpip(self, dest_host: str, dest_port: int) -> asyncssh.SSHTCPSession[bytes]:
-        login = self._admit(self.connection.channel_count)  # asyncssh has already counted this one
+        # asyncssh has already counted this channel.
+        login = self._require_login(self.connection.channel_count)
         target = parse_target(dest_host, str(dest_port))
         if self._direct is None:
             return await self._jumps.open(login, target)
         if isinstance(target, Target) and login.target is not None:
-            raise refuse_channel(
+            raise make_channel_error(
                 f"you came as {login.login_name}; to jump, come as {login.identity.name}: "
                 f"{AppPage(login, self._context.page).make_jump_command(login.target)}"
             )
         return await self._direct.open_forward(dest_host, dest_port)
 
-    def _admit(self, channels: int) -> SshLogin:
+    def _require_login(self, channels: int) -> SshLogin:
         """Return the login if it may have this many channels, else raise `asyncssh.ChannelOpenError`."""
         assert self._login is not None, "no channel is opened before the login"
         if self._is_draining:
-            raise refuse_channel(CONNECT_AGAIN)
+            raise make_channel_error(CONNECT_AGAIN)
         limit = self._context.settings.client_limits.max_channels
         if channels > limit:
             raise asyncssh.ChannelOpenError(
@@ -124,7 +126,7 @@ class ChannelRouter(asyncssh.SSHServer):
     def connection_lost(self, exc: Exception | None) -> None:
         """Release everything that the connection holds."""
         self._jumps.connection_lost(exc)
-        self.authentication.end()
+        self.authentication.record_refused_keys()
         if self._direct is not None:
             self._direct.post(ConnectionClosed())
         self._context.on_closed(self)
@@ -169,7 +171,7 @@ class ChannelRouter(asyncssh.SSHServer):
     def _revoke(self, denial: Denial) -> None:
         """Close the connection with all its channels, because of `denial`."""
         if self._direct is not None:
-            self._direct.post(SessionEnded(None, End.REVOKED, denial.line, by_gateway=True))
+            self._direct.post(SessionEnded(None, EndReason.REVOKED, denial.line, by_gateway=True))
         self.connection.hang_up(denial.line)
         self._jumps.revoke(denial.line)
 

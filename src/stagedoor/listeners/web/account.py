@@ -147,7 +147,7 @@ class AccountPages:
             return Denial(Reason.BAD_REQUEST, "the two new passwords differ")
         proved = await self._guard.check_password(request, identity, present)
         if isinstance(proved, Denial):
-            return self._guard.deny(request, proved, identity)
+            return self._guard.record_denial(request, proved, identity)
         changed = await self._credentials.set_password(proved, new)
         if isinstance(changed, Denial):
             return changed

@@ -183,9 +183,9 @@ class AdminApi:
                 line = "an API request ended by an internal fault"
                 _log.error(line, trace=trace.trace_id, exc_info=fault)
             origin = structs.replace(
-                make_web_login_origin(self._guard.find_source(request)), trace=trace
+                make_web_login_origin(self._guard.find_source(request)), trace_context=trace
             )
-            self._flow.deny(answer.denial, origin, identity)
+            self._flow.record_denial(answer.denial, origin, identity)
             body = msgspec.json.encode(structs.replace(answer.problem, trace=trace.trace_id))
         if (file := answer.file) is not None:
             return send_file(file.path, file.size, file.may_go_on, answer.headers)

@@ -78,7 +78,7 @@ class RequestGuard:
         peer = _read_peer(connection)
         return self._read_forwarded(connection, peer) or peer
 
-    def deny(
+    def record_denial(
         self,
         connection: HTTPConnection,
         denial: Denial,
@@ -86,7 +86,7 @@ class RequestGuard:
         target: Target | None = None,
     ) -> Denial:
         """Audit a refusal of the client, and return it."""
-        return self.flow.deny(
+        return self.flow.record_denial(
             denial, make_web_login_origin(self.find_source(connection)), identity, target
         )
 
@@ -112,17 +112,17 @@ class RequestGuard:
         """Refuse clients outside the allowed networks, and all clients while the gateway drains."""
         if self.draining:
             return Denial(Reason.DRAINING, "the gateway is stopping; try again in a moment", 1)
-        return self.rules.refuse_outsider(self.find_source(connection))
+        return self.rules.check_source(self.find_source(connection))
 
     def check_peer(self, peer: Source) -> Denial | None:
         """Refuse a peer outside the allowed networks that is no trusted reverse proxy, before it is read."""
-        return None if self.rules.is_reverse_proxy(peer) else self.rules.refuse_outsider(peer)
+        return None if self.rules.is_reverse_proxy(peer) else self.rules.check_source(peer)
 
     def check_connection(self, connection: HTTPConnection) -> Denial | None:
         """Refuse a request by its source or its Host, whatever its path."""
         return (
             self._check_forwarded(connection)
-            or self.rules.refuse_outsider(self.find_source(connection))
+            or self.rules.check_source(self.find_source(connection))
             or self._check_host(connection)
         )
 

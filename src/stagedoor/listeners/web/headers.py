@@ -73,7 +73,7 @@ class GuardMiddleware:
         use_language(choose_by_header(connection.headers.get("accept-language", "")))
         denial = self._guard.check_connection(connection)
         if denial is not None:
-            self._guard.deny(connection, denial)
+            self._guard.record_denial(connection, denial)
             if scope["type"] == "websocket":
                 # Closing it before it is accepted answers 403 (RFC 6455 §4.2.2).
                 await send({"type": "websocket.close"})

@@ -10,8 +10,8 @@ import uvicorn
 from stagedoor.listeners.accept import (
     READ_BYTES,
     Arrival,
+    check_tls,
     read_proxy_header,
-    refuse_plaintext,
     send_and_linger,
 )
 from stagedoor.listeners.web.app import WebApp
@@ -249,7 +249,7 @@ class WebListener:
             self._pending.mark_spoken(
                 pending, self._rules.find_counted_source(pending.source), is_tls=is_tls
             )
-            denial = refuse_plaintext(received) if is_tls else None
+            denial = check_tls(received) if is_tls else None
             if denial is None:
                 return received
             is_tls = False
@@ -260,7 +260,7 @@ class WebListener:
 
     def _record_denial(self, denial: Denial, source: Source) -> None:
         """Audit the refusal of a client that has not sent a whole request."""
-        self._app.guard.flow.deny(denial, make_web_login_origin(source))
+        self._app.guard.flow.record_denial(denial, make_web_login_origin(source))
 
     def _drop_for_room(self, pending: PendingConnection, end: Callable[[], object]) -> None:
         if pending.has_spoken:

@@ -113,10 +113,10 @@ class LoginApi:
         except ValueError:
             digest = b""
         if len(challenge) != _CHALLENGE_CHARS or len(digest) != _CHALLENGE_CHARS // 2:
-            return _deny_broken("challenge")
+            return _make_field_denial("challenge")
         port = fields.get("port")
         if port is not None and not (type(port) is int and 0 < port < 65536):
-            return _deny_broken("port")
+            return _make_field_denial("port")
         signature, label = read_string(fields, "signature"), read_string(fields, "label")
         origin = self._guard.find_own_origin(request)
         begun = await self._logins.begin(origin, digest, signature, label, port, source)
@@ -138,7 +138,7 @@ class LoginApi:
     async def _renew(self, request: Request, fields: Fields, source: Source) -> Answer:
         at = fields.get("at")
         if type(at) is not int or not 0 <= at < 2**40:
-            return _deny_broken("at")
+            return _make_field_denial("at")
         origin = self._guard.find_own_origin(request)
         nonce, signature = _read_word(fields, "nonce"), read_string(fields, "signature")
         return await self._accept(
@@ -189,5 +189,5 @@ def _read_word(fields: Fields, name: str, most: int = MAX_CHARS) -> str:
     return value if is_word(value) else ""
 
 
-def _deny_broken(name: str) -> Denial:
+def _make_field_denial(name: str) -> Denial:
     return Denial(Reason.BAD_REQUEST, f"the request cannot be read ({name}); get the client again")

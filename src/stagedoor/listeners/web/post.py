@@ -60,12 +60,12 @@ class PostRoutes:
             denial = self.guard.check_source(request)
             body = denial or await read_object(request, max_bytes)
             if isinstance(body, Denial):
-                return self.answer_refusal(self.guard.deny(request, body), ())
+                return self.answer_refusal(self.guard.record_denial(request, body), ())
             identity = await self.identify(request, source)
             if isinstance(identity, Denial):
                 if answers_strangers and identity.reason is Reason.CREDENTIAL_MISSING:
                     return JSONResponse({})
-                return self.answer_refusal(self.guard.deny(request, identity), ())
+                return self.answer_refusal(self.guard.record_denial(request, identity), ())
             result = await act(identity, body, source)
             if isinstance(result, Response):
                 return result
@@ -99,5 +99,5 @@ def read_string(fields: Fields, name: str, most: int = MAX_CHARS) -> str:
 def answer_in_json(guard: RequestGuard, request: Request, result: Answer) -> Response:
     """Return a result as an answer in JSON, after the audit of a denial."""
     if isinstance(result, Denial):
-        return answer_refusal(guard.deny(request, result))
+        return answer_refusal(guard.record_denial(request, result))
     return result if isinstance(result, Response) else JSONResponse(dict(result))

@@ -139,7 +139,7 @@ class Replay:
             return recording
         source = self._guard.find_source(request)
         if (denial := await self._check_presence(identity, recording)) is not None:
-            self._guard.deny(request, denial, identity, recording.target)
+            self._guard.record_denial(request, denial, identity, recording.target)
             return Response(f"{translate(denial.line)}\n", choose_status(denial.reason))
         if recording.sealed:
             return Response(f"{translate(explain_sealed(recording))}\n", 409)

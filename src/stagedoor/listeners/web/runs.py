@@ -80,11 +80,11 @@ class Runs:
         """
         order, run_id = _read_order(body), body.get("id")
         if isinstance(order, Denial):
-            return self._flow.deny(order, make_web_login_origin(source), identity)
+            return self._flow.record_denial(order, make_web_login_origin(source), identity)
         if run_id is None:
             run_id = secrets.token_hex(ID_BYTES)
         if not (isinstance(run_id, str) and _NEW_ID.fullmatch(run_id)):
-            return _deny_field("id", "12 hexadecimal digits")
+            return _make_field_denial("id", "12 hexadecimal digits")
         if "waits" in body:  # a program, which first shows its user what to do
             refused = await self._prove(identity, order, source, body)
             if refused is not None:
@@ -123,7 +123,7 @@ class Runs:
         if isinstance(grant, Grant):
             return None
         return answer_refusal(
-            self._flow.deny(grant, make_web_login_origin(source), identity, target), steps
+            self._flow.record_denial(grant, make_web_login_origin(source), identity, target), steps
         )
 
     async def _read_log(self, identity: Identity, body: Fields, source: Source) -> Answer:
@@ -163,9 +163,9 @@ class Runs:
         try:
             data = base64.b64decode(str(body.get("data", "")), validate=True)
         except (binascii.Error, ValueError):
-            return _deny_field("data", "base64")
+            return _make_field_denial("data", "base64")
         if len(data) > MAX_INPUT_BYTES:
-            return _deny_field("data", f"{MAX_INPUT_BYTES} bytes at most")
+            return _make_field_denial("data", f"{MAX_INPUT_BYTES} bytes at most")
         run = await self._runs.find_proved(identity, run_id, make_web_login_origin(source))
         if isinstance(run, Denial):
             return run
@@ -223,20 +223,20 @@ def _read_order(body: Fields) -> RunOrder | Denial:
         )
     )
     if not isinstance(command, str):
-        return _deny_field("command", "a line for the app's shell")
+        return _make_field_denial("command", "a line for the app's shell")
     if not isinstance(timeout_s, int) or isinstance(timeout_s, bool):
-        return _deny_field("timeout_s", "a whole number of seconds")
+        return _make_field_denial("timeout_s", "a whole number of seconds")
     if not (lock is None or isinstance(lock, str)):
-        return _deny_field("lock", "a name")
+        return _make_field_denial("lock", "a name")
     if not (size is None or isinstance(size, str)):
-        return _deny_field("size", "a name")
+        return _make_field_denial("size", "a name")
     return RunOrder(target, command, timeout_s, lock, body.get("input") is True, size)
 
 
 def _read_id(body: Fields) -> str | Denial:
     run_id = body.get("id")
     if not (isinstance(run_id, str) and is_run_id(run_id)):
-        return _deny_field("id", "the id of a run")
+        return _make_field_denial("id", "the id of a run")
     return run_id
 
 
@@ -246,9 +246,9 @@ def _read_place(body: Fields, name: str) -> tuple[str, int] | Denial:
     if isinstance(run_id, Denial):
         return run_id
     if not isinstance(at, int) or isinstance(at, bool) or not 0 <= at <= _MAX_OFFSET:
-        return _deny_field(name, "a number of bytes")
+        return _make_field_denial(name, "a number of bytes")
     return run_id, at
 
 
-def _deny_field(name: str, wanted: str) -> Denial:
+def _make_field_denial(name: str, wanted: str) -> Denial:
     return Denial(Reason.BAD_REQUEST, f"`{name}` in the body must be {wanted}")

@@ -30,7 +30,7 @@ class ShellAccess:
     now: Callable[[], float] = time.time
 
 
-def deny_without_holder(shell_name: str) -> Denial:
+def make_no_holder_denial(shell_name: str) -> Denial:
     """Return the refusal for a shell that has no known holder."""
     return Denial.with_fix(
         Reason.SHELL_UNAVAILABLE,

@@ -8,7 +8,7 @@ no login.
 from stagedoor.model.denial import Reason
 from stagedoor.model.identity import Method
 from stagedoor.model.metric import OTHER, Metric, MetricKind
-from stagedoor.model.session import AccessMethod, End
+from stagedoor.model.session import AccessMethod, EndReason
 
 ACCESS = tuple(AccessMethod)
 STEPS = (
@@ -88,7 +88,7 @@ ENDS = Metric(
     "stagedoor_session_ends",
     _COUNTER,
     "Sessions that are over, by the reason in the audit. `unreached`: the shell did not answer.",
-    {"method": ACCESS, "end": tuple(End)},
+    {"method": ACCESS, "end": tuple(EndReason)},
 )
 BYTES = Metric(
     "stagedoor_relay_bytes",

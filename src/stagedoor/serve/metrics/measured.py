@@ -10,7 +10,14 @@ from threading import Lock
 from stagedoor.model.denial import Denial
 from stagedoor.model.event import EventFields, EventKind
 from stagedoor.model.grant import Grant
-from stagedoor.model.session import AccessMethod, Counts, Ended, Opened, Ready, ResumedSession
+from stagedoor.model.session import (
+    AccessMethod,
+    Counts,
+    OpenedSession,
+    ReadyShell,
+    ResumedSession,
+    SessionResult,
+)
 from stagedoor.model.shell import Progress, ProgressStep, Shell
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
@@ -49,15 +56,15 @@ class MetricsLedger:
 
     async def open(
         self,
-        ready: Ready,
+        ready: ReadyShell,
         access_method: AccessMethod,
         source: Source,
         earlier: ResumedSession | None = None,
-    ) -> Opened | Denial:
+    ) -> OpenedSession | Denial:
         """Open a session in the ledger or continue an earlier one there, and count and time it."""
         began = self._clock()
         opened = await self._ledger.open(ready, access_method, source, earlier)
-        if isinstance(opened, Opened):
+        if isinstance(opened, OpenedSession):
             self._tally.observe(metrics.AUDIT_OPEN, self._clock() - began)
             if earlier is None:
                 self._tally.add(metrics.LOGINS, access_method, metrics.OPENED)
@@ -67,14 +74,14 @@ class MetricsLedger:
                 self._open[access_method] += 1
         return opened
 
-    def release(self, opened: Opened, counts: Counts) -> None:
+    def release(self, opened: OpenedSession, counts: Counts) -> None:
         """Count the last bytes here of a session that continues in another process."""
         self._ledger.release(opened, counts)
         with self._lock:
             self._open[opened.access_method] -= 1
         self._count_bytes(opened.id, counts)
 
-    def close_session(self, opened: Opened, ended: Ended) -> None:
+    def close_session(self, opened: OpenedSession, ended: SessionResult) -> None:
         """Close a session in the ledger, and count its end, its bytes and its length."""
         self._ledger.close_session(opened, ended)
         with self._lock:
@@ -83,7 +90,7 @@ class MetricsLedger:
         self._tally.add(metrics.ENDS, opened.access_method, ended.end)
         self._tally.observe(metrics.LENGTH, max(0.0, self._now() - opened.at), opened.access_method)
 
-    def deny(
+    def record_denial(
         self,
         denial: Denial,
         access_method: AccessMethod,
@@ -93,7 +100,7 @@ class MetricsLedger:
         target: Target | None = None,
     ) -> None:
         """Record a denial in the ledger, and count it."""
-        self._ledger.deny(denial, access_method, source, identity=identity, target=target)
+        self._ledger.record_denial(denial, access_method, source, identity=identity, target=target)
         self._tally.add(metrics.LOGINS, access_method, metrics.DENIED)
         self._tally.add(metrics.DENIALS, access_method, denial.reason)
 
@@ -164,7 +171,7 @@ def measure_note(note: Note, tally: MetricCounts) -> Note:
     """Return a `Note` that calls `note` and counts the recordings that end."""
     results = {EventKind.RECORDING_ENDED: "complete", EventKind.RECORDING_FAILED: "failed"}
 
-    def counted(opened: Opened, kind: EventKind, fields: EventFields) -> None:
+    def counted(opened: OpenedSession, kind: EventKind, fields: EventFields) -> None:
         note(opened, kind, fields)
         with suppress(KeyError):
             tally.add(metrics.RECORDED, results[kind])

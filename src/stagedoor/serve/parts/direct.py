@@ -12,7 +12,7 @@ from stagedoor.listeners.resume_endpoints import ResumeEndpoints
 from stagedoor.listeners.ssh.direct.driver import DirectParts
 from stagedoor.model.errors import SettingsError
 from stagedoor.model.event import EventKind
-from stagedoor.model.session import Opened
+from stagedoor.model.session import OpenedSession
 from stagedoor.model.target import Target
 from stagedoor.model.units import DAY_S, GIB
 from stagedoor.recording.channel_audit import Note, RecordingPlan
@@ -54,7 +54,7 @@ def build_recorder(settings: Settings, note: Note) -> Recorder:
     """Return a recorder that writes to `recordings` in the data folder. Raises StagedoorError."""
     log = structlog.get_logger()
 
-    def over(opened: Opened, ended: RecordingEnded) -> None:
+    def record_end(opened: OpenedSession, ended: RecordingEnded) -> None:
         fields: dict[str, str | int] = {
             "recording": ended.name,
             "size": ended.size,
@@ -89,7 +89,7 @@ def build_recorder(settings: Settings, note: Note) -> Recorder:
     return Recorder(
         RecordingFolder(settings.recordings_folder),
         AgeSeal(recipients) if recipients else None,
-        over,
+        record_end,
         retention=retention,
     )
 

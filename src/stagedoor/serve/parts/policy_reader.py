@@ -5,10 +5,10 @@ from contextlib import suppress
 
 from stagedoor.store.watch import PolicyWatch
 
-OFTEN_S = 0.1
+POLL_S = 0.1
 """The poll interval while a login waits for a person: the longest delay after their click, but for the
 read."""
-LOOK_WITHIN_S = 1.0
+READ_TIMEOUT_S = 1.0
 """Seconds that a refusal waits for the read, since a hanging store must not hold up refusals."""
 
 
@@ -47,14 +47,14 @@ class WatchedPolicy:
 
         self._watch.refresh(done)
         with suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_WITHIN_S):
+            async with asyncio.timeout(READ_TIMEOUT_S):
                 await read.wait()
         return self.version != version
 
     async def wait_for_change(self, version: int, within_s: float) -> bool:
         """Return True once the policy is no longer at `version`, False after `within_s` seconds.
 
-        All waits share one read of the store every `OFTEN_S`, so one more costs nothing.
+        All waits share one read of the store every `POLL_S`, so one more costs nothing.
         """
         if self.version != version:
             return True
@@ -76,5 +76,5 @@ class WatchedPolicy:
                 version = self.version
                 news, self._news = self._news, asyncio.Event()
                 news.set()
-            await asyncio.sleep(OFTEN_S)
+            await asyncio.sleep(POLL_S)
         self._reading = None

@@ -51,7 +51,7 @@ def build_ssh_listener(parts: ListenerParts, addresses: tuple[str, ...]) -> SshL
             1 / settings.ssh.handshakes_per_s,
             HANDSHAKE_PATIENCE_S,
         ),
-        passwords=settings.ssh.passwords,
+        allows_passwords=settings.ssh.passwords,
         idle_timeout_s=settings.relay.idle_timeout_s,
         client_limits=parts.client_limits,
     )

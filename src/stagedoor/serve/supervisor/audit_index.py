@@ -20,7 +20,7 @@ SHARE = 4
 """The thread pauses for this many times as long as it has worked, so that it takes at most a fifth of a
 core."""
 RETRY_S = 10.0
-LOOK_S = 3600.0
+CHECK_EVERY_S = 3600.0
 """The interval of checks for removed events."""
 STOP_S = 3.0
 
@@ -75,7 +75,7 @@ class AuditIndexer:
                     if time.monotonic() >= look_at:
                         _check_place(database, index)
                         self._on_problem("audit index", None)
-                        look_at += LOOK_S
+                        look_at += CHECK_EVERY_S
                     began = time.monotonic()
                     entries = read_entries(database, after=index.last, limit=BATCH_EVENTS)
                     index.add(entries)

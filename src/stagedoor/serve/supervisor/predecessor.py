@@ -8,7 +8,7 @@ from typing import Self
 
 from stagedoor import __version__
 from stagedoor.model.errors import StagedoorError
-from stagedoor.net.listen import Listening, adopt
+from stagedoor.net.listen import ListeningGroup, adopt
 from stagedoor.serve.prepare import Bound
 from stagedoor.serve.supervisor.handover import (
     UNDERSTOOD,
@@ -90,7 +90,7 @@ class Predecessor:
         """Take over its listening sockets."""
         bound: Bound = {}
         for kind, address, slot, fds in self._offer.sockets:
-            bound[kind, address, slot] = Listening([adopt(fd) for fd in fds])
+            bound[kind, address, slot] = ListeningGroup([adopt(fd) for fd in fds])
         return bound
 
     def report(self, step: str) -> None:

@@ -26,11 +26,15 @@ from stagedoor.shells.kubernetes.live.outdated import Outdated, make_notice, rea
 from stagedoor.shells.kubernetes.live.register import DeriveContext
 from stagedoor.shells.kubernetes.live.rights import ClusterAccess
 from stagedoor.shells.kubernetes.live.session_leases import SessionLeases
-from stagedoor.shells.kubernetes.live.start import make_shell, refuse_ended_keys, refuse_unserved
+from stagedoor.shells.kubernetes.live.start import (
+    make_ended_keys_denial,
+    make_shell,
+    make_unserved_denial,
+)
 from stagedoor.shells.kubernetes.names import OPT_IN
 from stagedoor.shells.kubernetes.ports import Cause, Cluster
-from stagedoor.shells.starts import Starts, refuse_start
-from stagedoor.shells.static import refuse_unknown_app
+from stagedoor.shells.starts import Starts, make_start_denial
+from stagedoor.shells.static import make_unknown_app_denial
 from stagedoor.tasks import Tasks
 
 SYNC_S = 15.0
@@ -177,12 +181,12 @@ class KubernetesShells:
             caches = {name: environment.cache for name, environment in served}
             if target.environment not in caches:
                 return self._no_app(target)  # its namespace has lost the label meanwhile
-            denial = self._bounds.refuse(target, user, caches, self._requesters)
+            denial = self._bounds.check_start(target, user, caches, self._requesters)
         if denial is not None:
             return denial
         self._requesters.setdefault(target, user)
         try:
-            return await self.enter(target, progress, user)
+            return await self.start_without_grant(target, progress, user)
         finally:
             self._requesters.pop(target, None)
 
@@ -196,12 +200,14 @@ class KubernetesShells:
             rights = self._rights
             return None if rights is None else await rights.judge(grant, cache.namespace)
         if cache.problem is not None and not cache.problem.retry:
-            return refuse_unserved(target, cache.namespace)
+            return make_unserved_denial(target, cache.namespace)
         if not is_synced:
-            return refuse_start(target, "asking the cluster: its API has not answered yet")
+            return make_start_denial(target, "asking the cluster: its API has not answered yet")
         return self._no_app(target)
 
-    async def enter(self, target: Target, progress: Progress, user: str = "") -> Shell | Denial:
+    async def start_without_grant(
+        self, target: Target, progress: Progress, user: str = ""
+    ) -> Shell | Denial:
         """Return the shell once its sshd answers. This needs no grant (`stagedoor app start`).
 
         No bound applies, but a shell that this starts counts as the `user`'s.
@@ -212,13 +218,13 @@ class KubernetesShells:
         cache = environment.cache
         ended_at = cache.find_keys_end(target.app)
         if ended_at is not None and ended_at <= self._now():
-            return refuse_ended_keys(target, ended_at, cache.namespace)
+            return make_ended_keys_denial(target, ended_at, cache.namespace)
         address = self._answered.get(target)
         if address is not None and address in cache.list_addresses(target.app, ready=True):
             await self._leases.renew(environment, target.app)
             return make_shell(target, address, cache)
         if cache.problem is not None and not cache.problem.retry:
-            return refuse_unserved(target, cache.namespace)
+            return make_unserved_denial(target, cache.namespace)
         start = partial(self._start, environment, target, user)
         return await self._starts.join(target, start, progress)
 
@@ -312,7 +318,7 @@ class KubernetesShells:
         except TimeoutError:
             if self._environments.served.get(target.environment) is not environment:
                 return self._no_app(target)
-            return refuse_start(target, f"waiting for it: not ready after {GIVE_UP_S:g} s")
+            return make_start_denial(target, f"waiting for it: not ready after {GIVE_UP_S:g} s")
         finally:
             self._starting.pop(target, None)
         if isinstance(outcome, Shell):
@@ -325,7 +331,7 @@ class KubernetesShells:
             fix = f"no environment {target.environment or ''} is in kubernetes.namespaces"
             if not self.directory.is_fixed:
                 fix = self.directory.explain_absence(target.environment)
-            return refuse_unknown_app(target, fix)
+            return make_unknown_app_denial(target, fix)
         app = f"{target.app} in {target.environment}" if target.environment else target.app
         return Denial(
             Reason.NO_APP,

@@ -23,8 +23,8 @@ from stagedoor.shells.local.jobs import end_jobs
 from stagedoor.shells.local.settings import LocalShell, Order
 from stagedoor.shells.local.shell_folder import Running, ShellFolder, is_alive
 from stagedoor.shells.local.start import StartFailedError, start_shell
-from stagedoor.shells.starts import Starts, refuse_start
-from stagedoor.shells.static import refuse_unknown_app
+from stagedoor.shells.starts import Starts, make_start_denial
+from stagedoor.shells.static import make_unknown_app_denial
 
 REPLACE_AFTER_S = 30 * DAY_S
 """The age from which the next login replaces a process. The new one has a new host key."""
@@ -106,7 +106,7 @@ class LocalShells:
         target = grant.target
         place = self._folders.get(target)
         if place is None:
-            return refuse_unknown_app(target)
+            return make_unknown_app_denial(target)
         return await self._starts.join(target, partial(self._start, target, place), progress)
 
     async def resolve(self, target: Target) -> Shell | None:
@@ -255,12 +255,12 @@ class LocalShells:
                     except StartFailedError as error:
                         message = f"{error.step}: {error}"
                         place.failed.write_text(message)
-                        return refuse_start(target, message)
+                        return make_start_denial(target, message)
                 place.mark_used()
                 return _shell(target, running)
         except OSError as error:
             why = f"preparing {place.folder}: {error.strerror or error}"
-            return refuse_start(target, why)
+            return make_start_denial(target, why)
 
 
 def _terminate(places: Iterable[ShellFolder], stack: ExitStack) -> Iterator[tuple[int, int]]:

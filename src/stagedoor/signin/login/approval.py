@@ -145,7 +145,7 @@ def open_approved(
     return secret, opened
 
 
-def deny_certificate(error: CertificateError, otherwise: Denial) -> Denial:
+def make_certificate_denial(error: CertificateError, otherwise: Denial) -> Denial:
     """Return the denial for a certificate that was not signed.
 
     It is `otherwise` if the reason is neither a missing grant nor a limit.

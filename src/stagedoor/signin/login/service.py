@@ -22,7 +22,7 @@ from stagedoor.model.rate import Rate
 from stagedoor.model.source import Source, find_source_network
 from stagedoor.model.units import MINUTE_S
 from stagedoor.model.webpass import KeyLogin, SignInPass
-from stagedoor.signin.login.approval import deny_certificate, open_approved, submit
+from stagedoor.signin.login.approval import make_certificate_denial, open_approved, submit
 from stagedoor.signin.passes import PassService
 from stagedoor.signin.source_limit import START_RATE, SourceLimit
 from stagedoor.store.sign_in import logins, passes, pending_logins
@@ -214,7 +214,7 @@ class LoginService:
         try:
             return await _certify(self._certificates, login, key.line, None)
         except CertificateError as error:
-            return deny_certificate(error, Denial(Reason.OVERLOADED, str(error), RETRY_S))
+            return make_certificate_denial(error, Denial(Reason.OVERLOADED, str(error), RETRY_S))
 
     async def read_state(self, secret: str, source: Source) -> LoginResult | Denial:
         """Return the user and the end of the login with that secret, without a certificate."""

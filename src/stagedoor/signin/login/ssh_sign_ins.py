@@ -22,7 +22,7 @@ from stagedoor.model.letters import choose_letters, hash_letters, show_letters
 from stagedoor.model.pending_login import LOGIN_PENDING_S, LoginState, PendingLogin
 from stagedoor.model.source import find_source_network
 from stagedoor.model.target import Target
-from stagedoor.signin.login.approval import deny_certificate, open_approved, submit
+from stagedoor.signin.login.approval import make_certificate_denial, open_approved, submit
 from stagedoor.signin.site import SSO_PATH
 from stagedoor.signin.source_limit import START_RATE, SourceLimit
 from stagedoor.store.sign_in import passes, pending_logins
@@ -231,7 +231,7 @@ class SshSignInService:
         try:
             return await self._certificates.sign(identity.name, sign_in.number, public_key, ends_at)
         except CertificateError as error:
-            return deny_certificate(error, Denial(Reason.BAD_REQUEST, str(error)))
+            return make_certificate_denial(error, Denial(Reason.BAD_REQUEST, str(error)))
 
     async def log_out(self, identity: Identity) -> Denial | None:
         """End the identity's sign-in, and all that it opened."""

@@ -20,7 +20,7 @@ from sqlalchemy import delete, insert, select, update
 from stagedoor.model.errors import StoreError
 from stagedoor.model.event import EventKind
 from stagedoor.model.problem import ProblemState
-from stagedoor.model.session import End
+from stagedoor.model.session import EndReason
 from stagedoor.store.database import Database
 from stagedoor.store.journal import append
 from stagedoor.store.liveness.instances import close_lost, make_session_event
@@ -39,7 +39,7 @@ def reclaim(database: Database, live: Iterable[str], *, now: float, instance: st
     with database.write() as transaction:
         query = (
             select(sessions)
-            .where(sessions.c.instance == instance, sessions.c.end == End.LOST.value)
+            .where(sessions.c.instance == instance, sessions.c.end == EndReason.LOST.value)
             .order_by(sessions.c.id)
         )
         lost = [row for row in transaction.execute(query) if row.id in wanted]
@@ -62,7 +62,7 @@ def close_ended(
         append(
             transaction,
             [
-                make_session_event(kind, row, now, instance, _MISTAKEN, End.CLOSED)
+                make_session_event(kind, row, now, instance, _MISTAKEN, EndReason.CLOSED)
                 for row in transaction.execute(query).all()
             ],
         )

@@ -23,7 +23,7 @@ from sqlalchemy import Row, delete, select
 
 from stagedoor.model.errors import StoreError
 from stagedoor.model.event import Event, EventKind
-from stagedoor.model.session import End
+from stagedoor.model.session import EndReason
 from stagedoor.settings.safe_files import hold_open, open_unplanted
 from stagedoor.store.database import Database
 from stagedoor.store.journal import append
@@ -183,7 +183,7 @@ def close_lost(
                     now,
                     instance,
                     f"the gateway process {row.instance} {dead[row.instance]}",
-                    End.LOST,
+                    EndReason.LOST,
                 )
                 for row in lost
             ],
@@ -213,7 +213,12 @@ def _dead(database: Database, folder: Path, silent: Mapping[str, str]) -> dict[s
 
 
 def make_session_event(
-    kind: EventKind, row: Row[Any], now: float, instance: str, detail: str, end: End | None = None
+    kind: EventKind,
+    row: Row[Any],
+    now: float,
+    instance: str,
+    detail: str,
+    end: EndReason | None = None,
 ) -> Event:
     """Return an event about the session `row`, written by `instance`; `end` is the reason of its end."""
     fields = {"sent": row.sent, "received": row.received, "detail": detail}

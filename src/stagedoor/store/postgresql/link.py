@@ -22,7 +22,7 @@ CONNECT_TIMEOUT_S = 5
 GRACE_S = 5.0
 """The time to wait for an answer, beyond the server's own time limit for the statement."""
 
-_LOOK_S = 0.1
+_CHECK_EVERY_S = 0.1
 
 IDLE_IN_TRANSACTION_S = 5
 """Transactions that write run one by one. If a gateway stops in the middle of one, for example because its
@@ -65,7 +65,9 @@ class PostgresqlLink(Connection[TupleRow]):
 
     answer_timeout_s: float = 30.0
 
-    def wait(self, gen: PQGen[RV], interval: float = _LOOK_S, timeout: float | None = None) -> RV:
+    def wait(
+        self, gen: PQGen[RV], interval: float = _CHECK_EVERY_S, timeout: float | None = None
+    ) -> RV:
         """Wait as psycopg does, but not for ever. Raises psycopg.OperationalError at the time limit."""
         bound = self.answer_timeout_s if timeout is None else timeout
         try:
@@ -78,7 +80,7 @@ class PostgresqlLink(Connection[TupleRow]):
 def _bounded(gen: PQGen[RV], bound_s: float) -> PQGen[RV]:
     """Run `gen`, and raise TimeoutError if it takes longer than `bound_s`.
 
-    psycopg sends the generator the state of its socket, or nothing every `_LOOK_S`.
+    psycopg sends the generator the state of its socket, or nothing every `_CHECK_EVERY_S`.
     """
     deadline = time.monotonic() + bound_s
     try:

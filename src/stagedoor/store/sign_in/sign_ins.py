@@ -104,7 +104,7 @@ def _list_valid(rows: Sequence[Row[Any]]) -> list[SignInRecord]:
 
 
 def _is_credential_valid(sign_in: SignInPass, row: Row[Any]) -> bool:
-    """Return whether the credential that opened the sign-in is unchanged (`authn.passes.identify`)."""
+    """Return whether the credential that opened the sign-in is unchanged (`authn.passes.judge_pass`)."""
     match sign_in.method:
         case Method.PASSWORD:
             return sign_in.password_mark == hash_password_mark(row.password_hash)

@@ -24,7 +24,7 @@ _CONNECT = b"CONNECT "
 _SPEAKS_CONNECT = "this is an SSH gateway; it speaks CONNECT only"
 # The first bytes of other protocols. None is a prefix of another or of CONNECT, so the first bytes
 # that decide give the same answer as the whole.
-_STRANGERS = {
+_OTHER_PROTOCOLS = {
     b"\x16": "this looks like TLS, but this port speaks plain HTTP;"
     " use the gateway's TLS port, or http:// in place of https://",
     b"SSH-": "this looks like an SSH client, but this port speaks HTTP CONNECT;"
@@ -73,22 +73,23 @@ class Request:
 
     `host` and `port` are the raw text before and after the last colon, and either may be empty: only
     `parse_target` may use them. The Host header is not kept, because no decision may depend on it. `early` is
-    every byte after the head: the tunnel's first bytes, to be relayed before all others. `bare_line_feed`:
-    the request line ended in LF alone, which corkscrew 2.0 sends before Proxy-Authorization. That program
-    discards everything it reads together with the 200, so the gateway should pause before the shell's first
-    byte. `wants_progress`: the client reads interim answers (`Stagedoor-Progress`), which other clients
-    cannot handle. `trace`: the client's own trace, if it sends a valid `traceparent`. `resume`: the client
-    can resume the tunnel (`Stagedoor-Resume`); None for other clients and for unknown versions. `reason`: why
-    the user asks for access, if they have no grant (`Stagedoor-Reason`, percent-encoded UTF-8).
+    every byte after the head: the tunnel's first bytes, to be relayed before all others.
+    `has_bare_line_feed`: the request line ended in LF alone, which corkscrew 2.0 sends before
+    Proxy-Authorization. That program discards everything it reads together with the 200, so the gateway
+    should pause before the shell's first byte. `wants_progress`: the client reads interim answers
+    (`Stagedoor-Progress`), which other clients cannot handle. `trace_context`: the client's own trace, if it
+    sends a valid `traceparent`. `resume`: the client can resume the tunnel (`Stagedoor-Resume`); None for
+    other clients and for unknown versions. `reason`: why the user asks for access, if they have no grant
+    (`Stagedoor-Reason`, percent-encoded UTF-8).
     """
 
     host: str
     port: str
     credential: Credential | None = None
     early: bytes = field(default=b"", repr=False)
-    bare_line_feed: bool = False
+    has_bare_line_feed: bool = False
     wants_progress: bool = False
-    trace: TraceContext | None = None
+    trace_context: TraceContext | None = None
     resume: ResumeRequest | None = None
     reason: str | None = None
 
@@ -133,7 +134,7 @@ class HeadParser:
         buffer = self._buffer
         if self._stranger:
             if not buffer.startswith(_CONNECT):
-                return _refuse_stranger(bytes(buffer))
+                return _check_protocol(bytes(buffer))
             self._stranger = False
         while True:
             end = buffer.find(b"\n", self._scanned, MAX_HEADER_BYTES)
@@ -151,9 +152,9 @@ class HeadParser:
                 line = line[:-1]
             elif self._lines == 0:
                 # RFC 9112 §2.2 permits LF alone. It is accepted only here, for corkscrew.
-                self._fields["bare_line_feed"] = True
+                self._fields["has_bare_line_feed"] = True
             else:
-                return _bad("a header line ends in LF alone; end every line with CRLF")
+                return _make_denial("a header line ends in LF alone; end every line with CRLF")
             if not line:
                 return self._finish()
             self._lines += 1
@@ -170,8 +171,10 @@ class HeadParser:
         match = _REQUEST_LINE.fullmatch(line)
         if match is None:
             if re.fullmatch(rb"CONNECT [!-~]+ HTTP/[0-9.]+", line):
-                return _bad("this version of HTTP is not spoken here; use HTTP/1.1 or 1.0")
-            return _bad("the request line is not 'CONNECT name:port HTTP/1.1', with single spaces")
+                return _make_denial("this version of HTTP is not spoken here; use HTTP/1.1 or 1.0")
+            return _make_denial(
+                "the request line is not 'CONNECT name:port HTTP/1.1', with single spaces"
+            )
         host, _, port = match[1].decode("ascii").rpartition(":")
         if not host and b":" not in match[1]:
             host, port = port, ""
@@ -182,12 +185,12 @@ class HeadParser:
     def _take_field(self, line: bytes) -> Denial | None:
         match = _FIELD.fullmatch(line)
         if match is None:
-            return _bad(_why_no_field(line))
+            return _make_denial(_why_no_field(line))
         name, value = match[1].lower(), match[2].strip(b" \t")
         is_repeated = name in self._seen
         self._seen.add(name)
         if is_repeated and name in _ONCE:
-            return _bad(f"there is more than one {name.decode('ascii').title()} header")
+            return _make_denial(f"there is more than one {name.decode('ascii').title()} header")
         match name:
             case b"proxy-authorization":
                 credential = parse_credential(value)
@@ -196,9 +199,9 @@ class HeadParser:
                 self._fields["credential"] = credential
             case b"content-length" if value != b"0":
                 # RFC 9110 §9.3.6: content in a CONNECT has no meaning; it would be early data.
-                return _bad("a CONNECT request has no body; leave out Content-Length")
+                return _make_denial("a CONNECT request has no body; leave out Content-Length")
             case b"transfer-encoding":
-                return _bad("a CONNECT request has no body; leave out Transfer-Encoding")
+                return _make_denial("a CONNECT request has no body; leave out Transfer-Encoding")
             case b"stagedoor-progress":
                 self._fields["wants_progress"] = True
             case b"stagedoor-resume" if (wish := _RESUME.fullmatch(value)) is not None:
@@ -208,30 +211,30 @@ class HeadParser:
             case b"traceparent":
                 # Two of them are ambiguous, so they count as none.
                 trace = None if is_repeated else parse_traceparent(value.decode("latin-1"))
-                self._fields["trace"] = trace
+                self._fields["trace_context"] = trace
         return None
 
     def _finish(self) -> Request | Denial:
-        if self._lines == 1 and "bare_line_feed" in self._fields:
-            return _bad("the request line ends in LF alone; end every line with CRLF")
+        if self._lines == 1 and "has_bare_line_feed" in self._fields:
+            return _make_denial("the request line ends in LF alone; end every line with CRLF")
         if self._needs_host and b"host" not in self._seen:
             # RFC 9112 §3.2: "A server MUST respond with a 400".
-            return _bad("an HTTP/1.1 request needs a Host header; add it, or use HTTP/1.0")
+            return _make_denial("an HTTP/1.1 request needs a Host header; add it, or use HTTP/1.0")
         early = bytes(self._buffer[self._start :])
         self._buffer = bytearray()
         return Request(**self._fields, early=early)
 
 
-def _refuse_stranger(start: bytes) -> Denial | None:
+def _check_protocol(start: bytes) -> Denial | None:
     """Return a Denial for first bytes that are not CONNECT, or None while that is undecided."""
-    for prefix, message in _STRANGERS.items():
+    for prefix, message in _OTHER_PROTOCOLS.items():
         if start.startswith(prefix):
-            return _bad(message)
+            return _make_denial(message)
         if prefix.startswith(start):
             return None
     if _CONNECT.startswith(start):
         return None
-    return _bad(f"this is no HTTP request; {_SPEAKS_CONNECT}")
+    return _make_denial(f"this is no HTTP request; {_SPEAKS_CONNECT}")
 
 
 def _why_no_field(line: bytes) -> str:
@@ -243,5 +246,5 @@ def _why_no_field(line: bytes) -> str:
     return "a header line is not 'Name: value', with nothing between name and colon"
 
 
-def _bad(message: str) -> Denial:
+def _make_denial(message: str) -> Denial:
     return Denial(Reason.BAD_REQUEST, message)

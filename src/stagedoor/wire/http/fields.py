@@ -89,7 +89,9 @@ def parse_credential(value: bytes) -> Credential | Denial:
         case b"bearer":
             token = rest.strip(b" \t")
             if not _BEARER.fullmatch(token):
-                return _broken("the Bearer token is empty or has a character that no token has")
+                return _make_denial(
+                    "the Bearer token is empty or has a character that no token has"
+                )
             return TokenCredential(token.decode("ascii"))
         case _:
             return Denial(
@@ -103,18 +105,18 @@ def _parse_basic(encoded: bytes) -> PasswordCredential | Denial:
     try:
         text = a2b_base64(encoded, strict_mode=True).decode("utf-8")
     except UnicodeDecodeError:
-        return _broken("the Basic name and password are not UTF-8")
+        return _make_denial("the Basic name and password are not UTF-8")
     except ValueError:
-        return _broken("the Basic credential is not base64")
+        return _make_denial("the Basic credential is not base64")
     name, colon, secret = text.partition(":")
     if not colon:
-        return _broken("the Basic credential has no colon between name and password")
+        return _make_denial("the Basic credential has no colon between name and password")
     if _CONTROL.search(text):
-        return _broken("the Basic name or password has a control character in it")
+        return _make_denial("the Basic name or password has a control character in it")
     return PasswordCredential(name, secret)
 
 
-def _broken(message: str) -> Denial:
+def _make_denial(message: str) -> Denial:
     return Denial(Reason.BAD_REQUEST, message)
 
 

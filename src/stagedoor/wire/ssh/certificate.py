@@ -37,12 +37,12 @@ _KEY_STRINGS = {
 class SignedCertificate:
     """A certificate and its signature, not verified.
 
-    `key` is the certified public key as a blob; `signature` is the CA's signature over `signed`.
+    `key` is the certified public key as a blob; `signature` is the CA's signature over `signed_bytes`.
     """
 
     key: bytes
     certificate: Certificate
-    signed: bytes
+    signed_bytes: bytes
     signature: bytes
 
 

@@ -34,14 +34,14 @@ from stagedoor.model.session import (
     HUNG_UP,
     STOPPING,
     AccessMethod,
-    End,
+    EndReason,
     LoginOrigin,
     explain_cancellation,
 )
 from stagedoor.model.shell import ProgressStep
 from stagedoor.recording.channel_audit import ChannelRequest, RecordingPlan
 from stagedoor.session.end_notices import EndNotices
-from stagedoor.session.entered import Entered
+from stagedoor.session.entered import EnteredSession
 from stagedoor.session.person_wait import PERSON_STEPS
 from stagedoor.tasks import Tasks
 from stagedoor.upstream.connection import explain_hang_up
@@ -165,7 +165,7 @@ class DirectDriver:
                 self._sessions[session_number].shell._agent_forward_path = None
                 self._login.stop_agent()
             case effects.EndSession(session_number, end, detail):
-                self._sessions[session_number].end_as(end, detail)
+                self._sessions[session_number].set_end(end, detail)
                 self._sessions[session_number].shell.close()
             case effects.CloseConnection(line):
                 self._login.hang_up(line)
@@ -223,7 +223,7 @@ class DirectDriver:
         question = self._login.translate(f"stagedoor: {line}. Reason: ")
         return await ask_reason(tuple(self._channels.values()), question)
 
-    async def _run_session(self, session_number: int, entered: Entered) -> None:
+    async def _run_session(self, session_number: int, entered: EnteredSession) -> None:
         login, granted = self._login, entered.grant.permissions
         # The certificate for the shell permits no more than the user's own credential.
         extensions = sorted(list_extensions(granted) & login.permitted_extensions)
@@ -233,7 +233,7 @@ class DirectDriver:
             entered, parts.upstream, extensions, lambda: watch, parts.idle_timeout_s
         ) as session:
             if self._state.is_closed:
-                session.end_as(End.UNREACHED, HUNG_UP)
+                session.set_end(EndReason.UNREACHED, HUNG_UP)
                 return
             self._sessions[session_number] = session
             for channel in self._channels.values():
@@ -242,7 +242,7 @@ class DirectDriver:
             session.on_grant = partial(self._follow_grant, session_number, notices)
             notices.plan(session.grant)
             self.post(events.SessionStarted(session_number, granted, session.permissions))
-            end, detail = End.DRAINED, STOPPING
+            end, detail = EndReason.DRAINED, STOPPING
             try:
                 end, detail = await watch.wait_lost(self._target.shell_name)
             finally:
@@ -318,9 +318,9 @@ class _ShellWatch(asyncssh.SSHClient):
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost.set_result(exc)
 
-    async def wait_lost(self, shell_name: str) -> tuple[End, str]:
+    async def wait_lost(self, shell_name: str) -> tuple[EndReason, str]:
         """Wait until the connection is lost, and return how that ends a session."""
         error = await asyncio.shield(self._lost)
         if isinstance(error, ConnectionResetError):
-            return End.UPSTREAM_RESET, "the shell reset the connection"
-        return End.UPSTREAM_LOST, explain_hang_up(shell_name, error)
+            return EndReason.UPSTREAM_RESET, "the shell reset the connection"
+        return EndReason.UPSTREAM_LOST, explain_hang_up(shell_name, error)

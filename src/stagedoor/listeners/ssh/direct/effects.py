@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from stagedoor.listeners.ssh.direct.events import PROHIBITED, ForwardRequest, ProgramRequest
 from stagedoor.model.permission import Permission
-from stagedoor.model.session import End
+from stagedoor.model.session import EndReason
 from stagedoor.recording.channel_audit import ProgramExit
 
 
@@ -101,7 +101,7 @@ class EndSession:
     """Close the connection to the shell, and end the session in the flow like this."""
 
     session_number: int
-    end: End
+    end: EndReason
     detail: str = ""
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from stagedoor.model.permission import Permissions
-from stagedoor.model.session import End
+from stagedoor.model.session import EndReason
 from stagedoor.model.shell import ProgressStep
 from stagedoor.recording.channel_audit import ChannelRequest, ProgramExit
 
@@ -126,7 +126,7 @@ class SessionEnded:
     """
 
     session_number: int | None
-    end: End
+    end: EndReason
     detail: str
     by_gateway: bool
 

@@ -31,8 +31,8 @@ from dataclasses import dataclass, replace
 from stagedoor.listeners.ssh.direct import effects, events
 from stagedoor.listeners.ssh.direct.phases import TRANSITIONS, ChannelPhase, ChannelStep
 from stagedoor.model.certificate import AGENT_FORWARDING, PORT_FORWARDING
-from stagedoor.model.permission import Permission, Permissions, deny_permission
-from stagedoor.model.session import CONNECT_AGAIN, HUNG_UP, End
+from stagedoor.model.permission import Permission, Permissions, make_permission_denial
+from stagedoor.model.session import CONNECT_AGAIN, HUNG_UP, EndReason
 from stagedoor.model.shell import ProgressStep
 from stagedoor.model.source import is_loopback
 from stagedoor.model.target import Target
@@ -123,12 +123,12 @@ class DirectLogin:
                 return self._on_permissions(current) if is_current else []
             case events.EndNotice(session_number, line):
                 is_current = session_number == self._session_number
-                return self._send(line, lambda channel: is_current and channel.has_terminal)
+                return self._send_line(line, lambda channel: is_current and channel.has_terminal)
             case events.SessionEnded():
                 return self._on_ended(event)
             case events.GatewayDrains(line):
                 self._is_draining = True
-                return self._send(line, lambda channel: channel.has_terminal)
+                return self._send_line(line, lambda channel: channel.has_terminal)
             case events.ConnectionClosed():
                 return self._on_connection_closed()
         return self._on_channel(event)
@@ -139,9 +139,9 @@ class DirectLogin:
         self._channels[request.channel_number] = channel = _Channel(request)
         refusal = self._find_refusal(request)
         if refusal is not None:
-            return self._refuse(request.channel_number, refusal)
+            return self._refuse_request(request.channel_number, refusal)
         if self._session_number is not None:
-            return self._admit(channel, self._session_number)
+            return self._start_request(channel, self._session_number)
         if self.entering_number is not None:
             return []
         self._last_number += 1
@@ -165,7 +165,7 @@ class DirectLogin:
                 return "your certificate permits no agent forwarding"
         return CONNECT_AGAIN if self._is_draining else None
 
-    def _admit(self, channel: _Channel, session_number: int) -> list[effects.Effect]:
+    def _start_request(self, channel: _Channel, session_number: int) -> list[effects.Effect]:
         """Return the effects of a request, now that there is a session for it."""
         channel.session_number = session_number
         channel.step(ChannelStep.ENTERED)
@@ -176,11 +176,11 @@ class DirectLogin:
                 self._is_agent_refused = not may_use_agent
                 # A program that follows shows the reason for a refusal.
                 del self._channels[number]
-                refusal = None if may_use_agent else self._deny(Permission.AGENT)
+                refusal = None if may_use_agent else self._explain_denial(Permission.AGENT)
                 return [effects.AnswerRequest(number, refusal)]
             case events.ForwardRequest(number) if Permission.FORWARD not in self._allowed:
                 del self._channels[number]
-                refusal, lacks = self._deny(Permission.FORWARD), Permission.FORWARD
+                refusal, lacks = self._explain_denial(Permission.FORWARD), Permission.FORWARD
                 answer = effects.AnswerRequest(number, refusal, lacks=lacks)
                 return [answer, effects.ReleaseChannel(number)]
             case events.ForwardRequest():
@@ -193,15 +193,19 @@ class DirectLogin:
                 )
                 if self._is_agent_refused and channel.has_terminal:
                     return [
-                        effects.SendLine(number, f"stagedoor: {self._deny(Permission.AGENT)}"),
+                        effects.SendLine(
+                            number, f"stagedoor: {self._explain_denial(Permission.AGENT)}"
+                        ),
                         start,
                     ]
                 return [start]
 
-    def _deny(self, permission: Permission) -> str:
-        return deny_permission(permission, self._name, self._target).line
+    def _explain_denial(self, permission: Permission) -> str:
+        return make_permission_denial(permission, self._name, self._target).line
 
-    def _refuse(self, number: int, why: str, code: int = events.PROHIBITED) -> list[effects.Effect]:
+    def _refuse_request(
+        self, number: int, why: str, code: int = events.PROHIBITED
+    ) -> list[effects.Effect]:
         channel = self._channels[number]
         if channel.is_program:
             channel.step(ChannelStep.REFUSED)
@@ -217,7 +221,9 @@ class DirectLogin:
         self._granted, self._allowed = event.granted, event.granted & event.current
         waiting = self._list_waiting()
         return [
-            effect for channel in waiting for effect in self._admit(channel, event.session_number)
+            effect
+            for channel in waiting
+            for effect in self._start_request(channel, event.session_number)
         ]
 
     def _on_entry_ended(self, event: events.EntryEnded) -> list[effects.Effect]:
@@ -226,7 +232,7 @@ class DirectLogin:
             return []
         self.entering_number = None
         waiting = [channel.request.channel_number for channel in self._list_waiting()]
-        return [effect for number in waiting for effect in self._refuse(number, event.why)]
+        return [effect for number in waiting for effect in self._refuse_request(number, event.why)]
 
     def _list_waiting(self) -> list[_Channel]:
         return [
@@ -250,7 +256,7 @@ class DirectLogin:
     def _show_progress(self) -> list[effects.Effect]:
         """Show the step in terminals. Instructions for a person go to scp and rsync too, on stderr."""
         step = self._progress
-        return self._send(
+        return self._send_line(
             f"stagedoor: {self._target}: {step.line}",
             lambda channel: (
                 channel.phase is ChannelPhase.ENTERING
@@ -264,28 +270,28 @@ class DirectLogin:
         """Stop forwards and the agent if they are no longer granted. Programs continue."""
         allowed = self._granted & current
         lost, self._allowed = self._allowed - allowed, allowed
-        actions: list[effects.Effect] = []
+        effect_list: list[effects.Effect] = []
         if Permission.FORWARD in lost:
             line = f"port forwarding into {self._target} is no longer granted"
             for number, channel in tuple(self._channels.items()):
                 if isinstance(channel.request, events.ForwardRequest):
-                    actions += self._refuse(number, line)
-            actions += self._send_in_session(line)
+                    effect_list += self._refuse_request(number, line)
+            effect_list += self._send_in_session(line)
         if Permission.AGENT in lost:
             assert self._session_number is not None, "permissions are a session's"
-            actions.append(effects.StopAgent(self._session_number))
-            actions += self._send_in_session(
+            effect_list.append(effects.StopAgent(self._session_number))
+            effect_list += self._send_in_session(
                 f"agent forwarding into {self._target} is no longer granted"
             )
-        return actions
+        return effect_list
 
     def _send_in_session(self, line: str) -> list[effects.Effect]:
-        return self._send(
+        return self._send_line(
             f"stagedoor: {line}",
             lambda channel: channel.is_program and channel.session_number == self._session_number,
         )
 
-    def _send(self, line: str, to: Callable[[_Channel], bool]) -> list[effects.Effect]:
+    def _send_line(self, line: str, to: Callable[[_Channel], bool]) -> list[effects.Effect]:
         return [
             effects.SendLine(number, line)
             for number, channel in self._channels.items()
@@ -296,24 +302,26 @@ class DirectLogin:
         if self._session_number is None or event.session_number not in (None, self._session_number):
             return []
         if not event.by_gateway:  # the developer may enter again
-            return self._end(event.end, event.detail)
+            return self._end_session(event.end, event.detail)
         lines = self._send_in_session(event.detail or event.end.value)
         line = event.detail or f"this session is {event.end.value}"
-        return [*lines, *self._end(event.end, event.detail), effects.CloseConnection(line)]
+        return [*lines, *self._end_session(event.end, event.detail), effects.CloseConnection(line)]
 
-    def _end(self, end: End, detail: str = "") -> list[effects.Effect]:
+    def _end_session(self, end: EndReason, detail: str = "") -> list[effects.Effect]:
         number, self._session_number = self._session_number, None
         return [] if number is None else [effects.EndSession(number, end, detail)]
 
     def _on_connection_closed(self) -> list[effects.Effect]:
         self.is_closed = True
-        actions = self._end(End.DOWNSTREAM_LOST if self._is_lost else End.CLOSED)
+        effect_list = self._end_session(
+            EndReason.DOWNSTREAM_LOST if self._is_lost else EndReason.CLOSED
+        )
         for number, channel in self._channels.items():
             if not channel.is_program:
-                actions.append(effects.AnswerRequest(number, HUNG_UP))
-            actions.append(effects.ReleaseChannel(number))
+                effect_list.append(effects.AnswerRequest(number, HUNG_UP))
+            effect_list.append(effects.ReleaseChannel(number))
         self._channels.clear()
-        return [*actions, *self._stop_waiting()]
+        return [*effect_list, *self._stop_waiting()]
 
     # A channel, until its end.
 
@@ -337,7 +345,7 @@ class DirectLogin:
             case events.Interrupted():
                 return []
             case events.ChannelStartFailed(_, why, code):
-                return self._refuse(number, why, code)
+                return self._refuse_request(number, why, code)
             case events.ShellChannelClosed(_, how, why):
                 channel.exit = how
                 if channel.step(ChannelStep.SHELL_CLOSED) is not ChannelPhase.DRAINING:

@@ -42,10 +42,10 @@ class LinePrompt:
         if key == _INTERRUPT or (key == _END and not self._typed):
             return self._complete("")
         if key in _ERASE:
-            return _erased(self._typed.pop()) if self._typed else ""
+            return _erase(self._typed.pop()) if self._typed else ""
         if key == _KILL:
             typed, self._typed = self._typed, []
-            return "".join(map(_erased, typed))
+            return "".join(map(_erase, typed))
         if not key.isprintable():
             return ""
         if len(self._typed) >= self._limit:
@@ -71,6 +71,6 @@ class LinePrompt:
         return len(self._sequence) > 1 and not (len(self._sequence) == 2 and key == "O")
 
 
-def _erased(character: str) -> str:
+def _erase(character: str) -> str:
     columns = 2 if east_asian_width(character) in "WF" else 1
     return "\b" * columns + " " * columns + "\b" * columns

@@ -12,7 +12,7 @@ from stagedoor.listeners.ssh.login import SshLogin
 from stagedoor.model.certificate import PORT_FORWARDING
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
-from stagedoor.model.session import HUNG_UP, AccessMethod, End, LoginOrigin
+from stagedoor.model.session import HUNG_UP, AccessMethod, EndReason, LoginOrigin
 from stagedoor.model.shell import ProgressStep
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
@@ -39,15 +39,15 @@ class Jumps:
         """
         flow = self._context.flow
         if isinstance(target, Denial):
-            flow.deny(target, self._origin, login.identity)
-            raise refuse_channel(target.message)
+            flow.record_denial(target, self._origin, login.identity)
+            raise make_channel_error(target.message)
         if PORT_FORWARDING not in login.permitted_extensions:
             denial = Denial(
                 Reason.NO_GRANT,
                 "your certificate does not permit port forwarding, which a jump needs",
             )
-            flow.deny(denial, self._origin, login.identity, target)
-            raise refuse_channel(denial.line)
+            flow.record_denial(denial, self._origin, login.identity, target)
+            raise make_channel_error(denial.line)
         self.entering_count += 1
         try:
             relay = await self._enter(login.identity, target)
@@ -55,7 +55,7 @@ class Jumps:
             raise
         except Exception as error:
             self._context.report_fault(error)
-            raise refuse_channel(Denial.of_fault().message) from None
+            raise make_channel_error(Denial.of_fault().message) from None
         finally:
             self.entering_count -= 1
         if self._connection.is_closed():
@@ -71,7 +71,7 @@ class Jumps:
             if isinstance(entered, Denial):
                 # The user sees nothing during a wait (`_show_step`), so wait only for a request that is
                 # already pending.
-                raise refuse_channel(entered.line)
+                raise make_channel_error(entered.line)
             with entered.transfer() as hand_over:
                 if self._is_gone:
                     raise ConnectionResetError
@@ -86,7 +86,7 @@ class Jumps:
                 self._relays.add(relay)
                 hand_over(relay)
         except ConnectionResetError:
-            raise refuse_channel(HUNG_UP) from None
+            raise make_channel_error(HUNG_UP) from None
         return relay
 
     @property
@@ -105,7 +105,7 @@ class Jumps:
     def revoke(self, detail: str) -> None:
         """End all jumps of a login that is no longer allowed."""
         for relay in tuple(self._relays):
-            relay.finish(End.REVOKED, detail)
+            relay.finish(EndReason.REVOKED, detail)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End the jumps that are not open yet, because asyncssh will not notify them."""
@@ -132,7 +132,7 @@ class Jumps:
             channel.abort()
 
 
-def refuse_channel(message: str) -> asyncssh.ChannelOpenError:
+def make_channel_error(message: str) -> asyncssh.ChannelOpenError:
     """Return the error that OpenSSH prints as `open failed: administratively prohibited: MESSAGE`."""
     return asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, message)
 

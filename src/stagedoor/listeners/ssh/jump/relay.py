@@ -13,14 +13,16 @@ import asyncssh
 from stagedoor.listeners.ssh.bounds import BoundedConnection
 from stagedoor.model.farewell import FAREWELL_S
 from stagedoor.model.grant import Grant
-from stagedoor.model.session import HUNG_UP, Counts, End, Ended
+from stagedoor.model.session import HUNG_UP, Counts, EndReason, SessionResult
 from stagedoor.model.units import KIB
 from stagedoor.relay.ports import Preface, Stream
 from stagedoor.relay.tunnel import OnEnd
 from stagedoor.upstream.session import IdleTimer
 
 READ_BYTES = 256 * KIB
-REPORTED_ENDS = frozenset({End.REVOKED, End.EXPIRED, End.EVICTED, End.DRAINED, End.IDLE})
+REPORTED_ENDS = frozenset(
+    {EndReason.REVOKED, EndReason.EXPIRED, EndReason.EVICTED, EndReason.DRAINED, EndReason.IDLE}
+)
 """The ends that the gateway causes, and whose reason the developer is shown."""
 
 
@@ -32,7 +34,7 @@ OnOver = Callable[
 
 
 class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
-    """The relay of one channel of `connection`, as `session.ports.Link`. It owns `upstream`.
+    """The relay of one channel of `connection`, as `session.ports.RelayHandle`. It owns `upstream`.
 
     `on_end` and then `on_over` are called once, on the event loop.
     """
@@ -73,7 +75,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
         self._parting: asyncio.TimerHandle | None = None
         self._idle = IdleTimer(idle_timeout_s)
 
-    # For the flow and the registry (`session.ports.Link`), on any thread.
+    # For the flow and the registry (`session.ports.RelayHandle`), on any thread.
 
     def read_counts(self) -> Counts:
         """Return the bytes relayed so far."""
@@ -82,7 +84,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
     def change_grant(self, grant: Grant) -> None:
         """Do nothing: SSH is encrypted end to end, so the gateway cannot distinguish its uses."""
 
-    def request_end(self, end: End, detail: str = "") -> None:
+    def request_end(self, end: EndReason, detail: str = "") -> None:
         """Ask the relay to end, with this end."""
         with suppress(RuntimeError):  # the loop is closed: so is everything in it
             self._loop.call_soon_threadsafe(self.finish, end, detail)
@@ -101,7 +103,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
             self._idle.start(self._finish_idle)
 
     def _finish_idle(self, timeout_s: float) -> None:
-        self.finish(End.IDLE, f"no byte moved for {timeout_s:g} s")
+        self.finish(EndReason.IDLE, f"no byte moved for {timeout_s:g} s")
 
     def data_received(self, data: bytes | memoryview, datatype: int | None) -> None:
         """Send the client's bytes to the shell. Pause the client unless the socket accepts them all."""
@@ -128,7 +130,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
         """Pass the client's EOF on to the shell, after the bytes before it."""
         self._client_ended = True
         if self._refused:
-            self.finish(End.UNREACHED)
+            self.finish(EndReason.UNREACHED)
         elif not self._waiting:
             self._shut_upstream()
         return True  # the other direction stays open
@@ -150,11 +152,11 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
             self._client_ended = self._shell_ended = True  # its last bytes are still delivered
             self.update()
         elif exc is None:
-            self.finish(End.CLOSED)
+            self.finish(EndReason.CLOSED)
         elif isinstance(exc, asyncssh.ConnectionLost) and not self._connection.has_hung_up:
-            self.finish(End.DOWNSTREAM_LOST, "the developer's side answers no more")
+            self.finish(EndReason.DOWNSTREAM_LOST, "the developer's side answers no more")
         else:
-            self.finish(End.DOWNSTREAM_RESET, HUNG_UP)
+            self.finish(EndReason.DOWNSTREAM_RESET, HUNG_UP)
 
     # The shell's socket.
 
@@ -216,7 +218,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
             return
         self._loop.remove_writer(self._upstream.fileno())
         if self._chan is None:
-            self.finish(End.CLOSED)
+            self.finish(EndReason.CLOSED)
             return
         if self._client_ended:
             self._shut_upstream()
@@ -238,7 +240,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
             self._chan.close()  # after the unsent bytes; `connection_lost` follows
         else:
             # Here, because `ssh -W` is finished, and exits without closing the channel.
-            self.finish(End.CLOSED)
+            self.finish(EndReason.CLOSED)
 
     def _explain_refusal(self) -> bool:
         """Return whether the shell hung up with a refusal as its first bytes.
@@ -261,9 +263,9 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
         self.update()
         self._loop.remove_writer(self._upstream.fileno())
         if self._client_ended:
-            self.finish(End.UNREACHED)
+            self.finish(EndReason.UNREACHED)
         else:
-            self._parting = self._loop.call_later(FAREWELL_S, self.finish, End.UNREACHED)
+            self._parting = self._loop.call_later(FAREWELL_S, self.finish, EndReason.UNREACHED)
         return True
 
     def _upstream_failed(self, error: OSError) -> None:
@@ -276,28 +278,28 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
             return
         lost = isinstance(error, TimeoutError)
         self.finish(
-            End.UPSTREAM_LOST if lost else End.UPSTREAM_RESET,
+            EndReason.UPSTREAM_LOST if lost else EndReason.UPSTREAM_RESET,
             f"the shell's side broke off: {error.strerror or error}",
         )
 
     # The end.
 
-    def finish(self, end: End, detail: str = "") -> None:
+    def finish(self, end: EndReason, detail: str = "") -> None:
         """End the relay. Only the first call counts."""
         if self._over:
             return
         self._over = True
         if self._refused:
-            end, detail = End.UNREACHED, self._refused
+            end, detail = EndReason.UNREACHED, self._refused
         self._idle.cancel()
         if self._parting is not None:
             self._parting.cancel()
         self.update()
         self._loop.remove_writer(self._upstream.fileno())
-        if end is End.CLOSED and not self._waiting:
+        if end is EndReason.CLOSED and not self._waiting:
             self._upstream.close()
         else:
             self._upstream.abort()
         reason = detail if end in REPORTED_ENDS else ""
-        self._on_end(Ended(end, self.read_counts(), detail))
+        self._on_end(SessionResult(end, self.read_counts(), detail))
         self._on_over(self, self._chan, reason)

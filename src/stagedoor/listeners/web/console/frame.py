@@ -55,7 +55,7 @@ class ConsoleFrame:
     def _render_refusal(self, request: Request, denial: Denial, identity: Identity) -> Response:
         """Return the page of a refusal. Users without a role see the same page as for a wrong address."""
         if denial.reason is Reason.NO_GRANT:
-            self._guard.deny(request, denial, identity)
+            self._guard.record_denial(request, denial, identity)
         if denial is NO_PAGE:
             return self._pages.answer_message(
                 "Not found", "There is no such page here.", 404, identity

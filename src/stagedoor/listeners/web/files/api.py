@@ -77,16 +77,16 @@ class Files:
 
     async def _admit(self, request: Request) -> tuple[Identity, Target] | Denial:
         source = self._guard.find_source(request)
-        deny, origin = self._access.flow.deny, make_web_login_origin(source)
+        record_denial, origin = self._access.flow.record_denial, make_web_login_origin(source)
         denial = self._guard.check_source(request) or self._check_own_page(request)
         if denial is not None:
-            return deny(denial, origin)
+            return record_denial(denial, origin)
         target = parse_login(request.path_params["app"])
         if target is None:
-            return deny(Denial(Reason.NO_APP, "there is no app of that name"), origin)
+            return record_denial(Denial(Reason.NO_APP, "there is no app of that name"), origin)
         identity = await identify_browser(self._guard, self._passes, request)
         if isinstance(identity, Denial):
-            return deny(identity, origin, None, target)
+            return record_denial(identity, origin, None, target)
         return identity, target
 
     def _check_own_page(self, request: Request) -> Denial | None:

@@ -17,7 +17,7 @@ from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.permission import Permission
-from stagedoor.model.session import End
+from stagedoor.model.session import EndReason
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.recording.channel_audit import ChannelAudit, ChannelRequest
@@ -83,15 +83,15 @@ async def open_sftp_session(
                 try:
                     yield SftpSession(session, sftp, channel)
                 except ClientClosedError:
-                    session.end_as(End.DOWNSTREAM_LOST)
+                    session.set_end(EndReason.DOWNSTREAM_LOST)
                     raise
                 except FilesError:
-                    session.end_as(End.CLOSED)  # the answer explains the error
+                    session.set_end(EndReason.CLOSED)  # the answer explains the error
                     channel.record_end(0, session.sent, session.received)
                     raise
                 channel.record_end(0, session.sent, session.received)
     except SessionEndedError as error:
-        reason = Reason.DRAINING if error.end is End.DRAINED else Reason.NO_GRANT
+        reason = Reason.DRAINING if error.end is EndReason.DRAINED else Reason.NO_GRANT
         raise FilesDeniedError(Denial(reason, str(error))) from None
     except ShellLoginError as error:
         raise FilesDeniedError(error.denial) from None

@@ -137,7 +137,7 @@ class Pages:
         self, request: Request, denial: Denial, identity: Identity | None = None
     ) -> Response:
         """Audit a refusal, and return a page that explains it."""
-        self._guard.deny(request, denial, identity)
+        self._guard.record_denial(request, denial, identity)
         return self.answer_message(
             "Access refused", denial.line, choose_page_status(denial), identity
         )

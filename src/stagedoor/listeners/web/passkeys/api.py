@@ -83,7 +83,7 @@ class PasskeyApi:
             rp = find_relying_party(self._guard, request)
             result = rp if isinstance(rp, Denial) else await act(request, identity, rp, fields)
             if isinstance(result, Denial):
-                return answer_refusal(self._guard.deny(request, result, identity))
+                return answer_refusal(self._guard.record_denial(request, result, identity))
             return result
 
         return make_script_route(self._guard, f"/api/{path}", answer, MAX_BYTES)

@@ -89,7 +89,7 @@ class StepUpPages:
         else:
             denial = await self._guard.apply_change(self._step_ups.accept_password(identity))
         if denial is not None:
-            self._guard.deny(request, denial, identity)
+            self._guard.record_denial(request, denial, identity)
             return await self._show_form(request, identity, wanted, denial)
         return RedirectResponse(wanted, SEE_OTHER)
 

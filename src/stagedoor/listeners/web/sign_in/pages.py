@@ -74,7 +74,7 @@ class SignInPages:
             PasswordCredential(name, fields.get("secret", "").strip("\r\n")), source
         )
         if isinstance(identity, Denial):
-            self._guard.deny(request, identity)
+            self._guard.record_denial(request, identity)
             page = self._render_form(request, wanted, identity.line, name)
             return HTMLResponse(page, choose_page_status(identity))
         return await self._pages.begin_session(request, identity, wanted)

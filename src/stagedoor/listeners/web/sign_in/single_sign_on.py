@@ -112,7 +112,7 @@ class SingleSignOnRoutes:
         if denial is None:
             self._guard.mark_authenticated(request)
             return Response()
-        self._guard.deny(request, denial)
+        self._guard.record_denial(request, denial)
         error = {"error": "invalid_request", "error_description": denial.line}
         return JSONResponse(error, choose_status(denial.reason))
 

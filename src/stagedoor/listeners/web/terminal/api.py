@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Route
 
 from stagedoor.listeners.web.guard import make_web_login_origin
 from stagedoor.listeners.web.post import Answer, Fields, PostRoutes
-from stagedoor.listeners.web.shell_access import ShellAccess, deny_without_holder
+from stagedoor.listeners.web.shell_access import ShellAccess, make_no_holder_denial
 from stagedoor.listeners.web.terminal.fields import (
     check_terminal_name,
     describe_share,
@@ -90,7 +90,9 @@ class Terminals:
             return granted
         grant = await self._flow.check_step_up(identity, granted)
         if isinstance(grant, Denial):
-            return self._flow.deny(grant, make_web_login_origin(source), identity, granted.target)
+            return self._flow.record_denial(
+                grant, make_web_login_origin(source), identity, granted.target
+            )
         state = await self._flow.observe(grant.target)
         terminals: list[list[str]] = []
         if state not in _NOT_RUNNING:
@@ -141,7 +143,9 @@ class Terminals:
         # Otherwise a stolen cookie could share a terminal that the cookie alone does not open.
         proof = await self._flow.check_step_up(identity, grant)
         if isinstance(proof, Denial):
-            return self._flow.deny(proof, make_web_login_origin(source), identity, grant.target)
+            return self._flow.record_denial(
+                proof, make_web_login_origin(source), identity, grant.target
+            )
         minutes = body.get("minutes", 60)
         if not isinstance(minutes, int | float) or isinstance(minutes, bool) or not minutes > 0:
             return Denial(Reason.BAD_REQUEST, "a share lasts a number of minutes")
@@ -150,7 +154,7 @@ class Terminals:
             why = "terminals may not be shared here"
             if most:
                 why = f"terminals may be shared {most / MINUTE_S:g} minutes at most"
-            return self._flow.deny(
+            return self._flow.record_denial(
                 Denial.with_fix(
                     Reason.NO_GRANT,
                     why,
@@ -184,10 +188,10 @@ async def find_grant(
     """Return the user's grant for the app in `target`. A refusal is audited."""
     target = read_target(body)
     if isinstance(target, Denial):
-        return flow.deny(target, make_web_login_origin(source), identity)
+        return flow.record_denial(target, make_web_login_origin(source), identity)
     grant = await flow.authorise(identity, target)
     return (
-        flow.deny(grant, make_web_login_origin(source), identity, target)
+        flow.record_denial(grant, make_web_login_origin(source), identity, target)
         if isinstance(grant, Denial)
         else grant
     )
@@ -212,7 +216,7 @@ async def run_remote(
         return entered
     holder_command = access.find_holder_command(target)
     if holder_command is None:
-        missing = deny_without_holder(target.shell_name)
+        missing = make_no_holder_denial(target.shell_name)
         entered.give_up(missing.message)
         return missing
     name = target.shell_name

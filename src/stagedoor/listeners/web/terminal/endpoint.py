@@ -59,7 +59,7 @@ class TerminalEndpoint:
             target: Target | None = None,
             steps: Sequence[ProgressStep] = (),
         ) -> Response:
-            denied = self._guard.deny(request, denial, identity, target)
+            denied = self._guard.record_denial(request, denial, identity, target)
             return self._posts.answer_refusal(denied, steps)
 
         barred = self._guard.check_source(request)
@@ -99,7 +99,7 @@ class TerminalEndpoint:
         source = self._guard.find_source(socket)
         barred = self._guard.check_source(socket) or self._guard.check_origin(socket)
         if barred is not None:
-            self._guard.deny(socket, barred)
+            self._guard.record_denial(socket, barred)
             # Closing a WebSocket before it is accepted answers 403 (RFC 6455 §4.2.2).
             await socket.close()
             return
@@ -113,7 +113,7 @@ class TerminalEndpoint:
             return
         ticket = await self._passes.use_ticket(hello.ticket)
         if isinstance(ticket, Denial):
-            self._guard.deny(socket, ticket)
+            self._guard.record_denial(socket, ticket)
             await self._turn_away(client, NoticeKind.DENIED, ticket.line)
             return
         self._guard.mark_authenticated(socket)
@@ -126,7 +126,7 @@ class TerminalEndpoint:
         name = check_terminal_name(hello.terminal) if isinstance(claim, Target) else ""
         for refused in (claim, name):
             if isinstance(refused, Denial):
-                self._guard.deny(socket, refused, identity)
+                self._guard.record_denial(socket, refused, identity)
                 await self._turn_away(client, NoticeKind.DENIED, refused.line)
                 return
         assert not isinstance(claim, Denial), "it was turned away"

@@ -65,7 +65,7 @@ def describe_share(share: Share) -> dict[str, object]:
     }
 
 
-def deny_watching() -> Denial:
+def make_watching_denial() -> Denial:
     """Return the refusal to watch, the same for an unknown session as for a forbidden one."""
     return Denial.with_fix(
         Reason.NO_GRANT,

@@ -15,7 +15,7 @@ from stagedoor.listeners.web.guard import make_web_login_origin
 from stagedoor.listeners.web.pages.base import Pages
 from stagedoor.listeners.web.pages.user_routes import UserRoutes
 from stagedoor.listeners.web.post import Answer, Fields, PostRoutes
-from stagedoor.listeners.web.terminal.fields import deny_watching, describe_person
+from stagedoor.listeners.web.terminal.fields import describe_person, make_watching_denial
 from stagedoor.listeners.web.terminal.pages import TerminalPages
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Claim, Grant, Guest, SharedTerminal, WatchedTerminal
@@ -69,10 +69,10 @@ class Guests:
         grant, guest, purpose = admitted
         proved = await self._flow.check_step_up(identity, grant)
         if isinstance(proved, Denial):
-            return self._flow.deny(proved, make_web_login_origin(source), identity)
+            return self._flow.record_denial(proved, make_web_login_origin(source), identity)
         ticket = await self._passes.issue_ticket(identity, purpose)
         if isinstance(ticket, Denial):
-            return self._flow.deny(ticket, make_web_login_origin(source), identity)
+            return self._flow.record_denial(ticket, make_web_login_origin(source), identity)
         return {"ticket": ticket, "terminal": guest.terminal, **_describe_offer(proved, guest)}
 
     async def _show_offer(self, identity: Identity, body: Fields, source: Source) -> Answer:
@@ -103,7 +103,7 @@ class Guests:
 
         admitted = await self._flow.judge_with_newest_policy(judge)
         if isinstance(admitted, Denial):
-            return self._flow.deny(admitted, make_web_login_origin(source), identity)
+            return self._flow.record_denial(admitted, make_web_login_origin(source), identity)
         return admitted
 
     def _find_requested(self, body: Fields) -> SharedTerminal | WatchedSession | Denial:
@@ -125,7 +125,7 @@ class Guests:
         if isinstance(watched, Denial):
             return watched
         claims = (claim for entry, claim in watched or () if entry.session == purpose.session)
-        return next(claims, None) or deny_watching()
+        return next(claims, None) or make_watching_denial()
 
     async def _list_watched(
         self, identity: Identity

@@ -42,7 +42,7 @@ class TerminalPages:
             return identity
         grant = await self._flow.authorise(identity, target)
         if isinstance(grant, Denial):
-            self._guard.deny(request, grant, identity, target)
+            self._guard.record_denial(request, grant, identity, target)
             if self._flow.may_ask(identity, target, grant):
                 wanted = urlencode({"app": target.login_name})
                 return RedirectResponse(f"{self._pages.place.path}/requests?{wanted}", SEE_OTHER)

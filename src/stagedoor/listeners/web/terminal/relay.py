@@ -17,7 +17,7 @@ from stagedoor.holder.folder import NOT_KNOWN, NOT_THERE
 from stagedoor.listeners.web.errors import ClientClosedError
 from stagedoor.listeners.web.terminal.socket import TerminalSocket
 from stagedoor.listeners.web.websocket import MIN_BYTES
-from stagedoor.model.session import End
+from stagedoor.model.session import EndReason
 from stagedoor.recording.channel_audit import ChannelAudit
 from stagedoor.upstream.connection import MAX_MESSAGE_CHARS, ShellProcess, explain_hang_up
 from stagedoor.upstream.session import ShellSession
@@ -123,7 +123,7 @@ class TerminalRelay:
     _first: bytes = b""
     _errors_over: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def carry(self, holder_command: Sequence[str]) -> tuple[End, str]:
+    async def carry(self, holder_command: Sequence[str]) -> tuple[EndReason, str]:
         """Relay until either side is gone. Return the session's end, and a line for the user.
 
         `holder_command` is the command that runs the holder in the shell. May be cancelled.
@@ -148,7 +148,7 @@ class TerminalRelay:
             try:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
                 ended = next(task for task in tasks if task.done())
-                if ended is input_task and input_task.result()[0] is End.UPSTREAM_LOST:
+                if ended is input_task and input_task.result()[0] is EndReason.UPSTREAM_LOST:
                     # The holder is gone; its last frames and errors explain why.
                     await asyncio.wait((output_task,), timeout=LAST_WORDS_S)
                     ended = output_task if output_task.done() else input_task
@@ -160,14 +160,14 @@ class TerminalRelay:
         finally:
             process.release()
 
-    async def _relay_input(self, process: ShellProcess) -> tuple[End, str]:
+    async def _relay_input(self, process: ShellProcess) -> tuple[EndReason, str]:
         """Pass the client's frames to the holder, at the holder's pace."""
         try:
             return await self._relay_client_frames(process)
         except ClientClosedError:
-            return End.CLOSED, ""
+            return EndReason.CLOSED, ""
 
-    async def _relay_client_frames(self, process: ShellProcess) -> tuple[End, str]:
+    async def _relay_client_frames(self, process: ShellProcess) -> tuple[EndReason, str]:
         """Pass on frames until either side is gone. Raises ClientClosedError."""
         while True:
             try:
@@ -179,7 +179,10 @@ class TerminalRelay:
                     raise TerminalError(describe_misplaced(frame))
             except TerminalError as error:
                 await self.client.send(Notice(NoticeKind.FAULT, str(error)))
-                return End.DOWNSTREAM_RESET, f"the developer's side broke the protocol: {error}"
+                return (
+                    EndReason.DOWNSTREAM_RESET,
+                    f"the developer's side broke the protocol: {error}",
+                )
             if self.is_watching and isinstance(frame, In | Resize):
                 if isinstance(frame, In):
                     # Acknowledge the dropped input as the holder would, so that the client does not wait.
@@ -200,16 +203,16 @@ class TerminalRelay:
                 process.stdin.write(FrameBuffer.HEAD.pack(len(data)) + data)
                 await process.stdin.drain()
             except (OSError, asyncssh.Error):
-                return End.UPSTREAM_LOST, "the shell hung up"
+                return EndReason.UPSTREAM_LOST, "the shell hung up"
             if isinstance(frame, Detach):
                 # Wait until the holder hangs up. If the connection ended before DETACH arrived, the holder
                 # would keep the place as for a client whose connection was lost.
                 with suppress(TimeoutError):
                     async with asyncio.timeout(LEAVE_S):
                         await process.wait_closed()
-                return End.CLOSED, ""
+                return EndReason.CLOSED, ""
 
-    async def _relay_output(self, process: ShellProcess) -> tuple[End, str]:
+    async def _relay_output(self, process: ShellProcess) -> tuple[EndReason, str]:
         """Pass the holder's frames to the client, at the client's pace; unread output waits in the shell.
 
         Once the client has gone, frames are read and dropped, so that the holder is not blocked and reads the
@@ -233,7 +236,7 @@ class TerminalRelay:
             said = to_one_line(str(error), MAX_MESSAGE_CHARS)
             return await self._fail(f"the shell's holder breaks the terminals' protocol: {said}")
 
-    async def _relay_frames(self, process: ShellProcess) -> tuple[End, str]:
+    async def _relay_frames(self, process: ShellProcess) -> tuple[EndReason, str]:
         """Pass on frames until the holder exits.
 
         Raises TerminalError, and TimeoutError if the first frame is not there within HOLDER_S.
@@ -275,16 +278,16 @@ class TerminalRelay:
                     break
         await process.wait_closed()
         if gone or self.exit or process.exit_status == 0:
-            return End.CLOSED, ""
+            return EndReason.CLOSED, ""
         return await self._explain_exit(process)
 
-    async def _explain_exit(self, process: ShellProcess) -> tuple[End, str]:
+    async def _explain_exit(self, process: ShellProcess) -> tuple[EndReason, str]:
         """Send the client why the holder has failed, and return the session's end."""
         if process.exit_status == NOT_THERE:
             why = f"the terminal {self.hello.terminal} no longer exists"
             with suppress(ClientClosedError):
                 await self.client.send(Notice(NoticeKind.DENIED, why))
-            return End.UNREACHED, why
+            return EndReason.UNREACHED, why
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_WORDS_S):
                 await self._errors_over.wait()
@@ -294,13 +297,13 @@ class TerminalRelay:
             why = "this shell's version cannot be watched; its owner must restart it"
         return await self._fail(why)
 
-    async def _fail(self, why: str) -> tuple[End, str]:
+    async def _fail(self, why: str) -> tuple[EndReason, str]:
         """Send the client the reason that the session fails, and return its end."""
         with suppress(ClientClosedError):
             await self.client.send(Notice(NoticeKind.FAULT, why))
-        return End.UPSTREAM_LOST, why
+        return EndReason.UPSTREAM_LOST, why
 
-    async def _read_errors(self, process: ShellProcess) -> tuple[End, str]:
+    async def _read_errors(self, process: ShellProcess) -> tuple[EndReason, str]:
         """Collect what the holder prints to stderr. Return only if that is too much."""
         size = 0
         with suppress(asyncssh.Error, OSError):  # `_relay_output` gets the same error

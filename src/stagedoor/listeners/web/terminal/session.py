@@ -11,7 +11,7 @@ import anyio
 
 from stagedoor.listeners.web.errors import ClientClosedError
 from stagedoor.listeners.web.guard import make_web_login_origin
-from stagedoor.listeners.web.shell_access import ShellAccess, deny_without_holder
+from stagedoor.listeners.web.shell_access import ShellAccess, make_no_holder_denial
 from stagedoor.listeners.web.terminal.people import (
     PresenceNotices,
     check_guest_terminal,
@@ -24,13 +24,13 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Claim
 from stagedoor.model.identity import Identity
 from stagedoor.model.presence import PresenceEntry
-from stagedoor.model.session import STOPPING, End
+from stagedoor.model.session import STOPPING, EndReason
 from stagedoor.model.shell import ProgressStep
 from stagedoor.model.source import Source
 from stagedoor.recording.channel_audit import ChannelAudit, ChannelRequest
 from stagedoor.recording.recorder import RecordingError
 from stagedoor.session.end_notices import EndNotices
-from stagedoor.session.entered import Entered
+from stagedoor.session.entered import EnteredSession
 from stagedoor.tasks import Tasks
 from stagedoor.upstream.login import ShellLoginError
 from stagedoor.upstream.session import (
@@ -114,7 +114,7 @@ class TerminalSession:
         if not isinstance(grant, Denial) and grant.guest is not None:
             denial = check_guest_terminal(self._hello, grant.guest)
             if denial is not None:
-                return flow.deny(denial, self._origin, identity, grant.target).line
+                return flow.record_denial(denial, self._origin, identity, grant.target).line
         entered = await flow.enter(identity, claim, self._origin, self._send_step)
         if isinstance(entered, Denial):
             return entered.line
@@ -124,11 +124,11 @@ class TerminalSession:
             self._is_watching = not guest.may_type
         return await self._serve_entered(entered)
 
-    async def _serve_entered(self, entered: Entered) -> str | None:
+    async def _serve_entered(self, entered: EnteredSession) -> str | None:
         grant = entered.grant
         holder_command = self._access.find_holder_command(grant.target)
         if holder_command is None:
-            missing = deny_without_holder(grant.target.shell_name)
+            missing = make_no_holder_denial(grant.target.shell_name)
             entered.give_up(missing.message)
             return missing.line
         attaching = asyncio.create_task(self._add_presence(entered))
@@ -140,7 +140,7 @@ class TerminalSession:
         except SessionEndedError as error:
             await self._send_reason(error.end, error.detail)
         except asyncio.CancelledError:
-            await self._send_reason(End.DRAINED, STOPPING)
+            await self._send_reason(EndReason.DRAINED, STOPPING)
         finally:
             self._tasks.start(self._remove_presence(attaching, entered.opened.id))
         return None
@@ -156,7 +156,7 @@ class TerminalSession:
         # The owner must see a guest in the list before the guest sees any output.
         denial = await asyncio.shield(attaching)
         if denial is not None and (joins_only or denial.reason is Reason.OVERLOADED):
-            session.end_as(End.UNREACHED, denial.line)
+            session.set_end(EndReason.UNREACHED, denial.line)
             return denial.line
         try:
             channel = await self._audit(session)
@@ -165,7 +165,7 @@ class TerminalSession:
                 f"this terminal has to be recorded and cannot be ({error}); "
                 "report this to an administrator"
             )
-            session.end_as(End.UNRECORDED, why)
+            session.set_end(EndReason.UNRECORDED, why)
             return why
         relay = TerminalRelay(
             self._client,
@@ -184,10 +184,10 @@ class TerminalSession:
         try:
             self.terminal = TerminalAddress(str(grant.target), self._hello.terminal)
             self._on_change()
-            session.end_as(*await relay.carry(holder_command))
+            session.set_end(*await relay.carry(holder_command))
         except asyncio.CancelledError:
             with anyio.CancelScope(shield=True):
-                await self._send_reason(*(session.requested_end or (End.DRAINED, STOPPING)))
+                await self._send_reason(*(session.requested_end or (EndReason.DRAINED, STOPPING)))
             raise
         finally:
             notices.cancel()
@@ -195,7 +195,7 @@ class TerminalSession:
             channel.record_end(code, session.sent, session.received)
         return None
 
-    async def _add_presence(self, entered: Entered) -> Denial | None:
+    async def _add_presence(self, entered: EnteredSession) -> Denial | None:
         grant, hello = entered.grant, self._hello
         return await self._access.presence.attach(
             entered.opened.id,
@@ -239,12 +239,12 @@ class TerminalSession:
     def _notify_end(self, line: str) -> None:
         self._send(Notice(NoticeKind.ENDING, line))
 
-    async def _send_reason(self, end: End, detail: str) -> None:
+    async def _send_reason(self, end: EndReason, detail: str) -> None:
         if self._has_sent_reason:
             return
         self._has_sent_reason = True
         kind = NoticeKind.REVOKED if self._explain_sign_in_end() is None else NoticeKind.SIGNED_OUT
-        if end is End.DRAINED:
+        if end is EndReason.DRAINED:
             kind = NoticeKind.DRAINED
         with suppress(ClientClosedError, TimeoutError):
             async with asyncio.timeout(LAST_WORDS_S):

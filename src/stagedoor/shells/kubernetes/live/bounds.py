@@ -13,7 +13,7 @@ from stagedoor.shells.kubernetes.live.mirror import find_shell_app
 from stagedoor.shells.kubernetes.live.namespace_cache import NamespaceCache
 from stagedoor.shells.kubernetes.live.start import RETRY_AFTER_CAUSE_S
 from stagedoor.shells.kubernetes.names import IDLE_SINCE, REQUESTED_BY
-from stagedoor.shells.starts import refuse_start
+from stagedoor.shells.starts import make_start_denial
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class ShellBounds:
     per_user: int = 20
     per_namespace: int = 500
 
-    def refuse(
+    def check_start(
         self,
         target: Target,
         user: str,
@@ -51,14 +51,14 @@ class ShellBounds:
                 f"its namespace has {in_namespace} running shells, which is the limit: try again when one "
                 "of them has stopped"
             )
-            return refuse_start(target, why, RETRY_AFTER_CAUSE_S)
+            return make_start_denial(target, why, RETRY_AFTER_CAUSE_S)
         of_user = sum(requester == user for requester in running.values())
         if of_user >= self.per_user:
             why = (
                 f"you have {of_user} running shells, which is the limit: log out of one, wait until it "
                 "stops, and try again"
             )
-            return refuse_start(target, why, RETRY_AFTER_CAUSE_S)
+            return make_start_denial(target, why, RETRY_AFTER_CAUSE_S)
         return None
 
 

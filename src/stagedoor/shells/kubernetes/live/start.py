@@ -21,14 +21,14 @@ from stagedoor.shells.kubernetes.live.lease_writer import LeaseWriter
 from stagedoor.shells.kubernetes.live.namespace_cache import Address, NamespaceCache, find_port
 from stagedoor.shells.kubernetes.names import RESUME_PORT_NAME
 from stagedoor.shells.kubernetes.ports import Cause, Cluster
-from stagedoor.shells.starts import refuse_start
+from stagedoor.shells.starts import make_start_denial
 from stagedoor.wire.rfc3339 import show_time
 
 DIAL_S = 2.0
 """Seconds to wait for the banner of a pod's sshd before the next attempt."""
 RETRY_PAUSE_S = 0.05
 """Seconds until the next attempt at a pod whose sshd does not listen yet."""
-LOOK_S = 1.0
+CHECK_EVERY_S = 1.0
 """Seconds between two checks of a start in which nothing changes."""
 EVENTS_S = 2.0
 """Seconds between two reads of Events, which are not watched."""
@@ -93,7 +93,7 @@ class ShellStart:
                 if await is_answering(address):
                     return make_shell(self._target, address, self._cache)
             if problem is not None:
-                return refuse_start(self._target, problem)
+                return make_start_denial(self._target, problem)
             if self._cache.find_lease(self._target.app) is None:
                 # The lease was deleted at the moment of the request, or by hand.
                 problem = await self._request_shell()
@@ -111,13 +111,13 @@ class ShellStart:
                 is_certain = self._failure() == diagnosis
                 if is_certain or loop.time() - self._cause_since >= settle_s:
                     why = f"{diagnosis.step}: {diagnosis.message}"
-                    return refuse_start(self._target, why, RETRY_AFTER_CAUSE_S)
+                    return make_start_denial(self._target, why, RETRY_AFTER_CAUSE_S)
             else:
                 self._cause = None
                 if diagnosis != self._reported:
                     self._reported = diagnosis
                     self._report(diagnosis)
-            wait_s = LOOK_S
+            wait_s = CHECK_EVERY_S
             if addresses or self._cause:
                 wait_s = RETRY_PAUSE_S if diagnosis == ProgressStep(SSHD) else CAUSE_SETTLE_S / 5
             with suppress(TimeoutError):
@@ -209,16 +209,16 @@ def make_shell(target: Target, address: Address, cache: NamespaceCache) -> Shell
     return Shell(target, host, port, started_by_us=True, resume_port=next(ports, None))
 
 
-def refuse_unserved(target: Target, namespace: str) -> Denial:
+def make_unserved_denial(target: Target, namespace: str) -> Denial:
     """Return the denial for a namespace that is not served, worded for developers."""
     why = (
         f"the gateway has no access to the namespace {namespace}, which was deleted or lost its Role; "
         "an administrator can mend that"
     )
-    return refuse_start(target, f"asking the cluster: {why}", RETRY_AFTER_CAUSE_S)
+    return make_start_denial(target, f"asking the cluster: {why}", RETRY_AFTER_CAUSE_S)
 
 
-def refuse_ended_keys(target: Target, at: float, namespace: str) -> Denial:
+def make_ended_keys_denial(target: Target, at: float, namespace: str) -> Denial:
     """Return the denial for a shell whose keys have ended, since its sshd would refuse every key as wrong."""
     return Denial(
         Reason.SHELL_UNAVAILABLE,

@@ -52,7 +52,7 @@ from stagedoor.wire.rfc3339 import show_time
 START_WAIT_S = 0.8 * START_WITHIN_S
 """The longest wait for a start. A pod that takes longer, because of a node or an image, still starts."""
 POLL_S = 0.1
-LOOK_S = 1.0
+CHECK_EVERY_S = 1.0
 CALL_S = 20.0
 PER_NAMESPACE = 100
 """The most runs in one namespace at a time."""
@@ -243,7 +243,7 @@ class KubernetesRunner(ClusterRunFolders):
                 cause = find_cause(pod, self._now())
                 if cause is not None:
                     return f"{cause.step}: {cause.message}"
-            await self._log_copies.wait(LOOK_S)
+            await self._log_copies.wait(CHECK_EVERY_S)
 
     async def _cancel(self, namespace: str, run_id: str) -> None:
         patch = {"metadata": {"annotations": {RUN_CANCELLED: show_time(self._now())}}}
