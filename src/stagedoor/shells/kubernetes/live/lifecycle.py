@@ -34,7 +34,7 @@ _STATE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """The activity that a shell reports: its open sessions, and tmux servers with no client attached."""
+    """The activity that a shell reports: its open sessions, and tmux servers and kept terminals (`tmux`)."""
 
     sessions: int
     tmux: int
