@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from joserfc.jwk import ECKey
-from structlog.testing import capture_logs
 
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.source import Source
@@ -14,7 +13,9 @@ from stagedoor.net.https import ANSWER_LIMIT_S, MAX_CONCURRENT
 from stagedoor.oidc.client import OidcClient
 from stagedoor.oidc.errors import UnavailableError
 from stagedoor.oidc.published import RETRY_S
+from stagedoor.signin import provider_logout
 from tests.admin.provider_services import ProviderServices, all_cancelled, provider_services
+from tests.logs import log_lines_of
 from tests.oidc.fake import DISCOVERY, GONE, FakeProvider, running_fake
 from tests.pace import allow
 from tests.waiting import until
@@ -153,7 +154,7 @@ async def test_a_logout_token_of_a_provider_that_is_away_is_sent_again(
         raise UnavailableError("no answer")
 
     monkeypatch.setattr(OidcClient, "read_logout", read_logout)
-    with capture_logs() as logged:
+    with log_lines_of(provider_logout) as logged:
         refused = await services.logout.log_out(token, STRANGER)
     assert isinstance(refused, Denial)
     assert refused.reason is Reason.UPSTREAM_TIMEOUT

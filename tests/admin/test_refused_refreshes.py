@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from structlog.testing import capture_logs
 
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.webpass import ProviderAnswer
@@ -15,6 +14,7 @@ from stagedoor.signin.provider_states import list_states
 from stagedoor.store.sign_in import provider_answers as answers
 from tests.admin.provider_services import ProviderServices, provider_services
 from tests.fixtures.people import open_session
+from tests.logs import log_lines_of
 from tests.oidc.fake import GONE, FakeProvider, running_fake
 
 
@@ -115,7 +115,7 @@ async def test_sign_ins_that_another_key_sealed_do_not_hold_up_the_others(
         sealed = replace(answer, refresh_token=f"sealed {number}")
         open_session(services.database, carol, now, answer=sealed)
     company.refresh = GONE["invalid_grant"]
-    with capture_logs() as logged:
+    with log_lines_of(refresh) as logged:
         await services.refresh_all()
         assert len(services.lasting()) == 8, "four of them were read"
         await services.refresh_all(0)
@@ -125,7 +125,7 @@ async def test_sign_ins_that_another_key_sealed_do_not_hold_up_the_others(
     for record in services.lasting():
         with services.database.write() as transaction:
             answers.forget(transaction, [record.sign_in.id])
-    with capture_logs() as logged:
+    with log_lines_of(refresh) as logged:
         await services.refresh_all(0)
         await services.refresh_all(0)
     [over] = logged

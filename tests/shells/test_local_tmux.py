@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,9 @@ LONG = "long" * 50
 def test_it_is_found_again_by_the_same_app_only_and_ends_with_the_shells(
     tmp_path: Path, name: str
 ) -> None:
+    if name != LONG:
+        # Not in `tmp_path`, whose length depends on the run.
+        tmp_path = Path(tempfile.mkdtemp(prefix="sd-"))
     host = ShellHost(tmp_path / name)
     apps = LocalShell("app01"), LocalShell("app02")
     with running(host, *apps) as (shells, shell):
@@ -40,12 +44,13 @@ def test_it_is_found_again_by_the_same_app_only_and_ends_with_the_shells(
         assert not folder.exists()
     else:
         assert folder == host.folder / "shells" / "app01"
+        shutil.rmtree(tmp_path)
 
 
 def test_a_socket_of_any_usual_name_fits_into_its_path(tmp_path: Path) -> None:
     """The longest path has room for `default` only."""
     room = 107 - len(f"{tmp_path}//shells/app01/tmux-{os.getuid()}/default")
-    host = ShellHost(tmp_path / ("x" * room))
+    host = ShellHost(tmp_path / ("x" * max(room, 1)))
     with running(host) as (_, shell):
         begun = ssh_with(host.config(shell))(f"tmux -L {'name' * 8} -f /dev/null new -d true")
     assert (begun.returncode, begun.stderr) == (0, b"")
