@@ -63,6 +63,8 @@ def release(
         disk(made, folder / "disk")
         certificate(made, folder)
         made.install()
+        # kube-proxy follows the Service a moment later, on a node that has just begun by seconds.
+        until("the Service leads to it", lambda: answers(made))
         made.welcome(PROXY)
         yield made
     finally:
