@@ -151,7 +151,7 @@ class TunnelListener:
                 ask_reason=answer_with_reason(request.reason),
                 resumable=resumable,
             )
-        except BaseException:
+        except BaseException:  # a cancellation too; it is raised again
             await downstream.stop_watching()
             raise
         if isinstance(entered, Denial):

@@ -18,7 +18,7 @@ net.core.somaxconn."""
 ACCEPTS_PER_TURN = 64
 """The limit leaves the event loop time for accepted connections during a flood of new ones."""
 PAUSE_S = 0.1
-"""How long accepting pauses when descriptors or memory run out."""
+"""The pause in accepting when descriptors or memory run out, in seconds."""
 
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 

@@ -13,7 +13,7 @@ from stagedoor.model.credential import Credential
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.trace import TraceContext
 from stagedoor.model.units import KIB
-from stagedoor.wire.http.fields import parse_credential, parse_traceparent
+from stagedoor.wire.http.fields import make_bad_request, parse_credential, parse_traceparent
 
 MAX_HEADER_BYTES = 8 * KIB
 """The limit for the request line, the fields and the empty line, with all line ends."""
@@ -154,7 +154,7 @@ class HeadParser:
                 # RFC 9112 §2.2 permits LF alone. It is accepted only here, for corkscrew.
                 self._fields["has_bare_line_feed"] = True
             else:
-                return _make_denial("a header line ends in LF alone; end every line with CRLF")
+                return make_bad_request("a header line ends in LF alone; end every line with CRLF")
             if not line:
                 return self._finish()
             self._lines += 1
@@ -171,8 +171,10 @@ class HeadParser:
         match = _REQUEST_LINE.fullmatch(line)
         if match is None:
             if re.fullmatch(rb"CONNECT [!-~]+ HTTP/[0-9.]+", line):
-                return _make_denial("this version of HTTP is not spoken here; use HTTP/1.1 or 1.0")
-            return _make_denial(
+                return make_bad_request(
+                    "this version of HTTP is not spoken here; use HTTP/1.1 or 1.0"
+                )
+            return make_bad_request(
                 "the request line is not 'CONNECT name:port HTTP/1.1', with single spaces"
             )
         host, _, port = match[1].decode("ascii").rpartition(":")
@@ -185,12 +187,12 @@ class HeadParser:
     def _take_field(self, line: bytes) -> Denial | None:
         match = _FIELD.fullmatch(line)
         if match is None:
-            return _make_denial(_why_no_field(line))
+            return make_bad_request(_why_no_field(line))
         name, value = match[1].lower(), match[2].strip(b" \t")
         is_repeated = name in self._seen
         self._seen.add(name)
         if is_repeated and name in _ONCE:
-            return _make_denial(f"there is more than one {name.decode('ascii').title()} header")
+            return make_bad_request(f"there is more than one {name.decode('ascii').title()} header")
         match name:
             case b"proxy-authorization":
                 credential = parse_credential(value)
@@ -199,9 +201,11 @@ class HeadParser:
                 self._fields["credential"] = credential
             case b"content-length" if value != b"0":
                 # RFC 9110 §9.3.6: content in a CONNECT has no meaning; it would be early data.
-                return _make_denial("a CONNECT request has no body; leave out Content-Length")
+                return make_bad_request("a CONNECT request has no body; leave out Content-Length")
             case b"transfer-encoding":
-                return _make_denial("a CONNECT request has no body; leave out Transfer-Encoding")
+                return make_bad_request(
+                    "a CONNECT request has no body; leave out Transfer-Encoding"
+                )
             case b"stagedoor-progress":
                 self._fields["wants_progress"] = True
             case b"stagedoor-resume" if (wish := _RESUME.fullmatch(value)) is not None:
@@ -216,10 +220,12 @@ class HeadParser:
 
     def _finish(self) -> Request | Denial:
         if self._lines == 1 and "has_bare_line_feed" in self._fields:
-            return _make_denial("the request line ends in LF alone; end every line with CRLF")
+            return make_bad_request("the request line ends in LF alone; end every line with CRLF")
         if self._needs_host and b"host" not in self._seen:
             # RFC 9112 §3.2: "A server MUST respond with a 400".
-            return _make_denial("an HTTP/1.1 request needs a Host header; add it, or use HTTP/1.0")
+            return make_bad_request(
+                "an HTTP/1.1 request needs a Host header; add it, or use HTTP/1.0"
+            )
         early = bytes(self._buffer[self._start :])
         self._buffer = bytearray()
         return Request(**self._fields, early=early)
@@ -229,12 +235,12 @@ def _check_protocol(start: bytes) -> Denial | None:
     """Return a Denial for first bytes that are not CONNECT, or None while that is undecided."""
     for prefix, message in _OTHER_PROTOCOLS.items():
         if start.startswith(prefix):
-            return _make_denial(message)
+            return make_bad_request(message)
         if prefix.startswith(start):
             return None
     if _CONNECT.startswith(start):
         return None
-    return _make_denial(f"this is no HTTP request; {_SPEAKS_CONNECT}")
+    return make_bad_request(f"this is no HTTP request; {_SPEAKS_CONNECT}")
 
 
 def _why_no_field(line: bytes) -> str:
@@ -244,7 +250,3 @@ def _why_no_field(line: bytes) -> str:
     if re.search(rb"[\x00-\x08\x0a-\x1f\x7f]", line):
         return "a header line has a control character in it"
     return "a header line is not 'Name: value', with nothing between name and colon"
-
-
-def _make_denial(message: str) -> Denial:
-    return Denial(Reason.BAD_REQUEST, message)

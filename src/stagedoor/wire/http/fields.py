@@ -89,7 +89,7 @@ def parse_credential(value: bytes) -> Credential | Denial:
         case b"bearer":
             token = rest.strip(b" \t")
             if not _BEARER.fullmatch(token):
-                return _make_denial(
+                return make_bad_request(
                     "the Bearer token is empty or has a character that no token has"
                 )
             return TokenCredential(token.decode("ascii"))
@@ -105,18 +105,19 @@ def _parse_basic(encoded: bytes) -> PasswordCredential | Denial:
     try:
         text = a2b_base64(encoded, strict_mode=True).decode("utf-8")
     except UnicodeDecodeError:
-        return _make_denial("the Basic name and password are not UTF-8")
+        return make_bad_request("the Basic name and password are not UTF-8")
     except ValueError:
-        return _make_denial("the Basic credential is not base64")
+        return make_bad_request("the Basic credential is not base64")
     name, colon, secret = text.partition(":")
     if not colon:
-        return _make_denial("the Basic credential has no colon between name and password")
+        return make_bad_request("the Basic credential has no colon between name and password")
     if _CONTROL.search(text):
-        return _make_denial("the Basic name or password has a control character in it")
+        return make_bad_request("the Basic name or password has a control character in it")
     return PasswordCredential(name, secret)
 
 
-def _make_denial(message: str) -> Denial:
+def make_bad_request(message: str) -> Denial:
+    """Return the denial of a malformed request."""
     return Denial(Reason.BAD_REQUEST, message)
 
 
