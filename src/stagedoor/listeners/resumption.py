@@ -9,6 +9,7 @@ If its worker ends while the client is away, another worker adopts it.
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 
 from stagedoor.listeners.resume_endpoints import ResumeEndpoints, read_note
@@ -40,6 +41,20 @@ from stagedoor.wire.target import parse_target
 _ENDS = {CLOSED: EndReason.CLOSED, AWAY: EndReason.DOWNSTREAM_LOST, IDLE: EndReason.IDLE}
 
 
+@dataclass(frozen=True)
+class _Outcome:
+    """How a worker's hold on a session ends."""
+
+    end: EndReason | None
+    """Why the session ended, or None if it continues elsewhere."""
+    detail: str = ""
+    counts: Counts | None = None
+    """The bytes that the endpoint counted, or None to count those of this gateway."""
+
+
+_MOVED = _Outcome(None)
+
+
 class SessionLink:
     """A worker's hold on a session that the endpoint keeps.
 
@@ -60,8 +75,8 @@ class SessionLink:
         self._on_release: Callable[[Counts], None] | None = None
         self._end: tuple[EndReason, str] | None = None
         """The end that this gateway has requested, or None."""
-        self._final_call: Callable[[], None] | None = None
-        """The call that ends the hold. If it is set before `begin_hold`, it waits for that."""
+        self._outcome: _Outcome | None = None
+        """How the hold ends. If it is known before `begin_hold`, it is reported there."""
 
     def set_session(self, control: Control, number: int) -> None:
         """Set the session, the one with this number in the endpoint."""
@@ -80,8 +95,7 @@ class SessionLink:
         """
         self._on_end, self._on_release = on_end, on_release
         self._before, self._tunnel = before, tunnel
-        if self._final_call is not None:
-            self._final_call()
+        self._report_outcome()
 
     # For the flow (`session.ports.RelayHandle`).
 
@@ -109,41 +123,39 @@ class SessionLink:
     def _close(self, end: EndReason, detail: str) -> None:
         self._end = self._end or (end, detail)
         if end is EndReason.DRAINED:
-            self._finish(partial(self._end_hold, end, detail, None))
+            self._end_hold(_Outcome(end, detail))
         elif self._control is not None:
             self._control.end(self._number, detail or end.value)
 
     def note_move(self) -> None:
         """Leave the session to another connection or worker."""
-        self._finish(self._move)
+        self._end_hold(_MOVED)
 
     def note_end(self, code: int, why: str, counts: Counts | None) -> None:
         """End this session, which has ended in the endpoint."""
         end, detail = self._end or (_ENDS.get(code, EndReason.UPSTREAM_LOST), why)
-        self._finish(partial(self._end_hold, end, detail, counts))
+        self._end_hold(_Outcome(end, detail, counts))
 
-    def _finish(self, final_call: Callable[[], None]) -> None:
-        """End the hold by `final_call`, once it has begun. Only the first call of this counts."""
-        if self._final_call is None:
-            self._final_call = final_call
+    def _end_hold(self, outcome: _Outcome) -> None:
+        """End the hold with this outcome, unless it has one already."""
+        if self._outcome is None:
+            self._outcome = outcome
             if self._control is not None:
                 self._control.forget(self._number)
-            if self._on_end is not None:
-                final_call()
+            self._report_outcome()
 
-    def _move(self) -> None:
-        assert self._on_release is not None
-        counts = self.read_counts()
+    def _report_outcome(self) -> None:
+        """Call `on_end` or `on_release`, if the outcome is known and the hold has begun."""
+        outcome = self._outcome
+        if outcome is None or self._on_end is None or self._on_release is None:
+            return
+        counts = outcome.counts or self.read_counts()
         if self._tunnel is not None:
-            self._tunnel.request_end(EndReason.CLOSED)
-        self._on_release(counts)
-
-    def _end_hold(self, end: EndReason, detail: str, counts: Counts | None) -> None:
-        assert self._on_end is not None
-        counts = counts or self.read_counts()
-        if self._tunnel is not None:
-            self._tunnel.request_end(end, detail)
-        self._on_end(SessionResult(end, counts, detail))
+            self._tunnel.request_end(outcome.end or EndReason.CLOSED, outcome.detail)
+        if outcome.end is None:
+            self._on_release(counts)
+        else:
+            self._on_end(SessionResult(outcome.end, counts, outcome.detail))
 
 
 class ResumableConnection(SessionLink):
