@@ -31,7 +31,7 @@ class StaticShells:
 
     async def ensure(self, grant: Grant, progress: Progress) -> Shell | Denial:
         """Return the server in the settings."""
-        return self.find_ready(grant) or make_unknown_app_denial(grant.target)
+        return self._shells.get(grant.target) or make_unknown_app_denial(grant.target)
 
     async def resolve(self, target: Target) -> Shell | None:
         """Return the server in the settings, or None."""

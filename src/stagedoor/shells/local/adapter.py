@@ -101,8 +101,6 @@ class LocalShells:
 
     async def ensure(self, grant: Grant, progress: Progress) -> Shell | Denial:
         """Return the shell, after a start if it does not run or its settings have changed."""
-        if (shell := self.find_ready(grant)) is not None:
-            return shell
         target = grant.target
         place = self._folders.get(target)
         if place is None:
