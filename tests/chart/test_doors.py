@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -46,6 +47,7 @@ def release(
     anchor(cluster)
     own, apps = (f"test-{kind}-{uuid.uuid4().hex[:8]}" for kind in ("doors", "apps"))
     folder = tmp_path_factory.mktemp("doors")
+    volume = cluster.place.state / own  # the node sees this folder, and nothing mounted since its start
     disk_of = {"enabled": True, "size": "1Mi", "storageClassName": own}
     more: Manifest = {
         "apps": {"namespaces": [{"name": apps}]},
@@ -60,7 +62,7 @@ def release(
     cluster.administrator.make_namespace(own, RESTRICTED)
     cluster.administrator.make_namespace(apps)
     try:
-        disk(made, folder / "disk")
+        disk(made, volume)
         certificate(made, folder)
         made.install()
         # kube-proxy follows the Service a moment later, on a node that has just begun by seconds.
@@ -71,6 +73,7 @@ def release(
         made.uninstall()
         cluster.administrator.forget("Namespace", own, apps)
         cluster.administrator.forget("PersistentVolume", own)
+        shutil.rmtree(volume, ignore_errors=True)
 
 
 def disk(release: Release, folder: Path) -> None:
