@@ -1,5 +1,5 @@
 /** The home page's table of apps: filter, groups, pins, and the keys to move through it. */
-import { ask, listNames, type TerminalList } from "../ask";
+import { callApi, listNames, type TerminalList } from "../api";
 import { createElement, describeError, EDITABLE } from "../page";
 import { showTimes } from "../local-time";
 import { showCopies } from "./copy";
@@ -171,7 +171,7 @@ function listTerminals(button: HTMLButtonElement, app: string, page: string): vo
       list.append(entry);
       return entry;
     };
-    ask<TerminalList>(page.replace(/\/app\/[^/]*$/, ""), "terminals", { target: app })
+    callApi<TerminalList>(page.replace(/\/app\/[^/]*$/, ""), "terminals", { target: app })
       .then((listed) => {
         if (["absent", "starting", "failed"].includes(listed.state)) row(t`The shell is not running, so there are none.`);
         else if (listed.terminals.length === 0) row(t`None yet.`);

@@ -1,5 +1,5 @@
 /** Passkeys on the pages: adding one on the account's page, signing in, and proofs of presence. */
-import { ask } from "../ask";
+import { callApi } from "../api";
 import { getAssertion, createAttestation, type Creation, type Request } from "./webauthn";
 import { t } from "../language";
 import { describeError } from "../page";
@@ -44,8 +44,8 @@ if (prove !== null && why !== null) {
   const { path = "", next = "/" } = prove.dataset;
   handle(prove, why, async () => {
     // The form names the terminal that waits, if there is one, and the letters that it shows.
-    const request = await ask<Request>(path, "step-up", Object.fromEntries(new FormData(prove)));
-    await ask(path, "step-up/proved", { answer: await getAssertion(request) });
+    const request = await callApi<Request>(path, "step-up", Object.fromEntries(new FormData(prove)));
+    await callApi(path, "step-up/proved", { answer: await getAssertion(request) });
     location.assign(next);
   });
 }
@@ -55,8 +55,8 @@ if (signIn !== null && why !== null && "PublicKeyCredential" in window) {
   const { path = "", next = "/" } = signIn.dataset;
   signIn.hidden = false;
   handle(signIn, why, async () => {
-    const request = await ask<Request>(path, "sign-in/passkey", {});
-    await ask(path, "sign-in/passkey/proved", { answer: await getAssertion(request) });
+    const request = await callApi<Request>(path, "sign-in/passkey", {});
+    await callApi(path, "sign-in/passkey/proved", { answer: await getAssertion(request) });
     location.assign(next);
   });
 }
@@ -70,8 +70,8 @@ if (add !== null && wrong !== null) {
       const input = add.elements.namedItem(name);
       return input instanceof HTMLInputElement ? input.value : "";
     };
-    const creation = await ask<Creation>(path, "passkey/add", { password: field("password") });
-    await ask(path, "passkey/added", { name: field("name"), answer: await createAttestation(creation) });
+    const creation = await callApi<Creation>(path, "passkey/add", { password: field("password") });
+    await callApi(path, "passkey/added", { name: field("name"), answer: await createAttestation(creation) });
     location.reload();
   });
 }

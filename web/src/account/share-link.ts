@@ -2,7 +2,7 @@
  * The page of a share's link. It keeps the secret behind the `#`, which no server sees, for this tab while the user
  * signs in, and removes it from the address bar and the history.
  */
-import { ask, SHARE_KEY } from "../ask";
+import { callApi, SHARE_KEY } from "../api";
 import { t } from "../language";
 import { describeError } from "../page";
 import { readStored, store } from "../storage";
@@ -18,7 +18,7 @@ function say(text: string): void {
 
 /** Say whose terminal it is, if the user is signed in. */
 async function nameHost(share: string): Promise<void> {
-  const { host, app, typing } = await ask<{ host?: string; app?: string; typing?: boolean }>(
+  const { host, app, typing } = await callApi<{ host?: string; app?: string; typing?: boolean }>(
     location.pathname.replace(/\/shared$/, ""), "shared", { share },
   );
   if (host === undefined) return; // they are not signed in yet

@@ -1,5 +1,5 @@
 /** The palette of commands: a dialog in which the user types a part of an app's, a page's or a command's name. */
-import { ask } from "../ask";
+import { callApi } from "../api";
 import { createElement } from "../page";
 import { findCommands, type Command } from "./find";
 import { t } from "../language";
@@ -54,7 +54,7 @@ export class CommandPalette {
   private async load(): Promise<void> {
     this.apps = [];
     try {
-      const { apps } = await ask<{ apps: { name: string; page: string }[] }>(this.path, "apps", {});
+      const { apps } = await callApi<{ apps: { name: string; page: string }[] }>(this.path, "apps", {});
       this.apps = apps.map(({ name, page }) => ({ label: name, note: t`app`, act: () => this.page.go(page) }));
       this.draw(this.at);
     } catch {

@@ -1,6 +1,6 @@
 /** The dialogs about an app's terminals, shares, and how to attach. No text is interpreted as HTML. */
 
-import { ask, TERMINAL_NAME, listNames, SHARE_KEY, type TerminalList, type AttachedPerson, type Share } from "../ask";
+import { callApi, TERMINAL_NAME, listNames, SHARE_KEY, type TerminalList, type AttachedPerson, type Share } from "../api";
 import { Mode } from "./frames";
 import { formatClock } from "../local-time";
 import { copy, createButton, createElement, describeError, getElement } from "../page";
@@ -47,7 +47,7 @@ export function openTerminals(path: string, app: string, current: string): void 
   });
   body.append(list, form);
   const fill = async (): Promise<void> => {
-    const listed = await ask<TerminalList>(path, "terminals", { target: app });
+    const listed = await callApi<TerminalList>(path, "terminals", { target: app });
     list.replaceChildren();
     for (const { name, locked, attached } of listed.terminals) {
       const row = createElement("li");
@@ -67,7 +67,7 @@ export function openTerminals(path: string, app: string, current: string): void 
       createButton(
         t`End it`,
         () => attempt(async () => {
-          await ask(path, "terminals/end", { target: app, terminal: which });
+          await callApi(path, "terminals/end", { target: app, terminal: which });
           await fill();
         }),
         { className: "bad" },
@@ -119,7 +119,7 @@ export function openShare(path: string, app: string, terminal: string, lock: Loc
     event.preventDefault();
     attempt(async () => {
       const terms = { target: app, terminal, minutes: Number(lasts.value), typing: typing.checked };
-      const { fragment, expires_at } = await ask<Share & { fragment: string }>(path, "share", terms);
+      const { fragment, expires_at } = await callApi<Share & { fragment: string }>(path, "share", terms);
       const url = `${location.origin}${path}/shared#${fragment}`;
       const shown = createElement("input", "", { readOnly: true, value: url, id: "share-link" });
       shown.setAttribute("aria-label", t`The link`);
@@ -129,7 +129,7 @@ export function openShare(path: string, app: string, terminal: string, lock: Loc
     });
   });
   const fill = async (): Promise<void> => {
-    const { shares } = await ask<{ shares: Share[] }>(path, "shares", {});
+    const { shares } = await callApi<{ shares: Share[] }>(path, "shares", {});
     list.replaceChildren();
     for (const share of shares) {
       const what = `${
@@ -141,7 +141,7 @@ export function openShare(path: string, app: string, terminal: string, lock: Loc
       row.append(
         createButton(t`End`, () =>
           attempt(async () => {
-            await ask(path, "share/end", { id: share.id });
+            await callApi(path, "share/end", { id: share.id });
             row.remove();
           }),
         ),
@@ -158,7 +158,7 @@ export async function chooseMode(path: string, app: string, terminal: string): P
   if (takeRecentVisit(app, terminal)) return Mode.Mirror;
   let there: AttachedPerson[];
   try {
-    there = (await ask<{ attached: AttachedPerson[] }>(path, "attached", { target: app, terminal })).attached;
+    there = (await callApi<{ attached: AttachedPerson[] }>(path, "attached", { target: app, terminal })).attached;
   } catch {
     return Mode.Mirror; // the terminal's connection reports whatever is wrong
   }

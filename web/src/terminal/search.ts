@@ -15,10 +15,10 @@ const MARKS = {
 };
 
 /**
- * Set up the search and return a function that opens its form. `ask` returns the lines of the tmux that the terminal
+ * Set up the search and return a function that opens its form. `fetchLines` returns the lines of the tmux that the terminal
  * shows, or "" if it shows none.
  */
-export function setUpSearch(term: Terminal, screen: HTMLElement, ask: () => Promise<string>): () => void {
+export function setUpSearch(term: Terminal, screen: HTMLElement, fetchLines: () => Promise<string>): () => void {
   const own = addTo(term);
   let addon = own;
   let past: Terminal | undefined;
@@ -53,7 +53,7 @@ export function setUpSearch(term: Terminal, screen: HTMLElement, ask: () => Prom
 
   /** Search the tmux that the terminal shows, if it shows one, from now on. */
   async function lookBack(): Promise<void> {
-    const text = await ask();
+    const text = await fetchLines();
     if (text === "" || form.hidden || past !== undefined) return;
     own.clearDecorations();
     past = showHistory(term, screen, text, close);

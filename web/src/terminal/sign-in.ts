@@ -3,7 +3,7 @@
  * again without leaving the terminal: by a password in a form here, or at an identity provider in another tab.
  */
 
-import { ask } from "../ask";
+import { callApi } from "../api";
 import { formatClock } from "../local-time";
 import { createButton, createElement, describeError, getElement } from "../page";
 import { t } from "../language";
@@ -112,7 +112,7 @@ export class SignIn {
 
   private async fetchState(fields: object): Promise<SignInState | undefined> {
     try {
-      const state = await ask<SignInState>(this.path, "sign-in", fields);
+      const state = await callApi<SignInState>(this.path, "sign-in", fields);
       this.learn(state);
       return state;
     } catch {
@@ -213,7 +213,7 @@ export class SignIn {
     this.why.textContent = "";
     const paused = this.line.pause();
     try {
-      this.learn(await ask<SignInState>(this.path, "sign-in/again", { name: this.name, secret: this.secret.value }));
+      this.learn(await callApi<SignInState>(this.path, "sign-in/again", { name: this.name, secret: this.secret.value }));
     } catch (error) {
       this.why.textContent = describeError(error);
       this.secret.select();

@@ -6,7 +6,7 @@ import { WebLinksAddon } from "@xterm/addon-web-links";
 import { Terminal } from "@xterm/xterm";
 import { Acks } from "./acks";
 import { showAlerts } from "./alerts";
-import { ask } from "../ask";
+import { callApi } from "../api";
 import { Attachment, type Event } from "./attachment";
 import { blink } from "./blink";
 import { decodeCopy, describeCopy } from "./clipboard";
@@ -289,7 +289,7 @@ term.onResize(() => {
 const settingsPanel = new SettingsPanel(term, settings, () => sharedSize.refit());
 const openSearch = setUpSearch(term, screen, async () => {
   if (guest) return "";
-  return (await ask<{ history: string }>(path, "terminals/history", { target: app, terminal: attachment.terminal })).history;
+  return (await callApi<{ history: string }>(path, "terminals/history", { target: app, terminal: attachment.terminal })).history;
 });
 /** Whether the user has chosen another page, and so means to leave this one. */
 let leaves = false;

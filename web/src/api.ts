@@ -3,7 +3,7 @@
 import { t } from "./language";
 
 /** Send `body` to the API and return its answer. Throws an Error whose message is one line for the user. */
-export async function ask<T>(path: string, what: string, body: object): Promise<T> {
+export async function callApi<T>(path: string, what: string, body: object): Promise<T> {
   let answer: Response;
   try {
     answer = await fetch(`${path}/api/${what}`, {
