@@ -144,6 +144,8 @@ def test_any_json_is_a_run_or_refused(value: object) -> None:
         (RunOrder(APP, "x", 86401), "--timeout"),
         (RunOrder(APP, "x", 1, "../x"), "a lock's name"),
         (RunOrder(APP, "x", 1, ""), "a lock's name"),
+        (RunOrder(APP, "x", size="../x"), "--size does not name a size: "),
+        (RunOrder(APP, "x", size="a" * 41), "at most 40 characters"),
     ],
 )
 def test_an_order_that_cannot_be_carried_out_is_refused(order: RunOrder, why: str) -> None:

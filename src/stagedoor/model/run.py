@@ -224,7 +224,11 @@ def check_order(order: RunOrder) -> str | None:
             "begins with a letter or digit"
         )
     if order.size is not None and not is_lock(order.size):
-        return "that is not the name of a size; an administrator knows those of the installation"
+        return (
+            "--size does not name a size: such a name has letters, digits, '.', '_' and '-', at most "
+            f"{MAX_LOCK_CHARS} characters, and begins with a letter or digit; ask an administrator for the "
+            "sizes"
+        )
     return None
 
 

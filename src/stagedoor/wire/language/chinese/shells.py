@@ -242,6 +242,7 @@ SHELLS = {
     "the command has a NUL, which no argument of a program may contain": "命令含有 NUL，程序参数不能包含它",
     "a run lasts from 1 s to {0} h; give --timeout a time between them": "一次运行的时长为 1 秒至 {0} 小时；请在此范围内设置 --timeout",
     "a lock's name has letters, digits, '.', '_' and '-', at most {0} of them, and begins with a letter or digit": "锁的名称由字母、数字、'.'、'_' 和 '-' 组成，最多 {0} 个字符，以字母或数字开头",
+    "--size does not name a size: such a name has letters, digits, '.', '_' and '-', at most {0} characters, and begins with a letter or digit; ask an administrator for the sizes": "--size 指定的不是规格名称：规格名称由字母、数字、'.'、'_' 和 '-' 组成，最多 {0} 个字符，以字母或数字开头；请向管理员询问可用的规格",
     "run {0} of {1} has the lock {2} of {3}; wait for it: run wait {4}": "{1} 的运行 {0} 持有 {3} 的锁 {2}；请等待它：run wait {4}",
     "{0} has {1} runs, and the limit is {2}; wait for one of them: run list {3}": "{0} 已有 {1} 个运行，最多 {2} 个；请等待其中一个：run list {3}",
     "the namespace of {0} has {1} runs, and more are not started; try again later": "{0} 的命名空间已有 {1} 个运行，不再启动更多；请稍后重试",
