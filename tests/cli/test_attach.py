@@ -36,6 +36,12 @@ def test_its_exit_codes_are_those_of_the_program_but_for_its_own() -> None:
     assert "there already" not in text
 
 
+def test_watching_exits_as_attach_does() -> None:
+    text = CliRunner().invoke(stagedoor, ["session", "watch", "--help"]).output
+    assert "N    that of the watched program; 0 if you detach" in text
+    assert "not found" not in text
+
+
 def test_the_login_of_the_machine_says_who_it_is_unless_another_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -163,6 +163,20 @@ def test_a_grant_permits_what_it_says(alice: Desk) -> None:
     assert "enter, files, run, forward, agent, watch" in alice.out("grant", "list")
 
 
+def test_a_change_without_resume_keeps_the_limit_and_its_help_names_no_default(alice: Desk) -> None:
+    alice.out("grant", "add", "user:alice", "app01", "--resume", "15m")
+    assert alice.json("grant", "change", "1", "--allow", "agent")["resume_s"] == 900
+    assert alice.json("grant", "change", "1", "--resume", "default")["resume_s"] is None
+    assert "[default:" not in alice.out("grant", "change", "--help")
+
+
+def test_the_notes_on_a_grant_say_what_it_permits(alice: Desk) -> None:
+    said = "user:alice has enter, files for app01 in *, with no expiry."
+    assert said in alice.notes("grant", "add", "user:alice", "app01")
+    said = "Removed grant 1: user:alice had enter, files for app01 in *."
+    assert said in alice.notes("grant", "remove", "1")
+
+
 def test_what_a_grant_permits_is_changed_but_not_whether_it_lets_in(alice: Desk) -> None:
     alice.out("grant", "add", "user:alice", "app01", "--allow", "forward,agent")
     changed = alice.json("grant", "change", "1", "--allow", "record", "--without", "agent,files")

@@ -76,9 +76,9 @@ _resume_option = click.option(
     metavar="DURATION",
     callback=parse_limit,
     default="default",
-    show_default=True,
     help="How long a session of `stagedoor tunnel` waits for its client after a lost connection: 15m or 8h; "
-    "0 ends it at once. Default and maximum: tunnel.resume_s. Of several grants, the shortest counts.",
+    "0 ends it at once; `default` is tunnel.resume_s, also the maximum. Of several grants, the shortest "
+    "counts.",
 )
 
 
@@ -251,7 +251,9 @@ def remove(installation: Installation, number: str) -> None:
     """Remove the grant ID (from `grant list`). Live sessions that no other grant covers close."""
     path = {"id": str(_parse_id(number))}
     rule: GrantEntry = call(installation, "grants.remove", path)
-    show.note(f"Removed grant {number}: {rule.subject} to {_list(rule)} {rule.app}.")
+    show.note(
+        f"Removed grant {number}: {rule.subject} had {_list(rule)} for {rule.app} in {rule.environment}."
+    )
 
 
 def _parse_id(number: str) -> int:
@@ -270,7 +272,7 @@ def _list(rule: GrantEntry) -> str:
 
 
 def _print_grant(rule: GrantEntry) -> None:
-    until = f"until {show.format_local(rule.expires_at)}" if rule.expires_at else "without an end"
+    until = f"until {show.format_local(rule.expires_at)}" if rule.expires_at else "with no expiry"
     is_enough = Permission.ENTER in rule.permissions
     entering = "" if is_enough else "; it does not permit logins without another grant"
     show.note(

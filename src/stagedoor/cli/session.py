@@ -17,6 +17,10 @@ from stagedoor.wire.api.inputs import SessionsEnd
 from stagedoor.wire.api.port import Administration
 from stagedoor.wire.api.types import SessionEntry
 
+_WATCH_EXIT_CODES = (
+    "\b\nExit codes:\n  N    that of the watched program; 0 if you detach\n  2    wrong usage\n"
+    "  255  this command itself failed: the line on stderr says why"
+)
 _WAIT_S = 10.0
 _PAUSE_S = 0.1
 
@@ -179,6 +183,7 @@ def _wait_closed(admin: Administration, ids: list[str]) -> list[str]:
     epilog=show.make_epilog(
         "stagedoor session watch 0199f2c81a7b --url https://shell.example.com",
         "STAGEDOOR_URL=https://shell.example.com stagedoor session watch 0199f2c81a7b",
+        codes=_WATCH_EXIT_CODES,
     ),
 )
 @add_gateway_options
