@@ -359,12 +359,14 @@ def test_a_user_asks_for_access_over_the_api(gateway: Gateway, remote: Mapping[s
     with gateway.changed() as service:
         requests.add_rule(service, wide)
     ask = ("request", "ask", "app01", "app02", "INC-9", "--for", "30m", "--allow", "forward")
-    asked = run(ask, remote)
+    asked = run((*ask, "--from", "2h"), remote)
     assert re.fullmatch(r"Request \d+ for app01, app02 is pending\.\n", asked.stderr), asked
     with gateway.service() as service:
         made = requests.list_requests(service, open_only=True)[0]
     assert (made.user, made.reason, made.lasts_s) == ("ada", "INC-9", 1800)
     assert Permission.FORWARD in made.permissions
+    assert made.starts_at is not None
+    assert abs(made.starts_at - time.time() - 7200) < allow(60)
 
 
 def test_the_audit_is_read_over_the_api(gateway: Gateway, remote: Mapping[str, str]) -> None:

@@ -110,6 +110,12 @@ def test_the_administrator_of_the_machine_asks_for_nothing(alice: Desk) -> None:
         alice.out("request", "ask", "app01", "INC-1")
 
 
+@pytest.mark.parametrize("start", ["", "2", "2026-12-31", "999999w"])
+def test_a_start_that_is_no_time_is_refused(alice: Desk, start: str) -> None:
+    with pytest.raises(click.BadParameter, match="write "):
+        alice.out("request", "ask", "app01", "INC-1", "--from", start)
+
+
 def test_a_use_of_break_glass_is_reviewed(alice: Desk, service: AdminService) -> None:
     alice.out(*RULE, "--break-glass", "--approver", "group:leads")
     assert ask(service).ends_at > time.time()

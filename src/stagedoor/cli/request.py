@@ -7,7 +7,7 @@ from stagedoor.cli.administration import call, print_list
 from stagedoor.cli.complete import request_ids, request_rule_ids, subjects
 from stagedoor.cli.installation import Installation
 from stagedoor.cli.options import environment_option, make_permissions_option
-from stagedoor.cli.when import take_duration
+from stagedoor.cli.when import take_duration, take_start
 from stagedoor.model.access_request import RequestState, describe_deciders, show_period
 from stagedoor.model.permission import DEFAULT, Permissions, sort_permissions
 from stagedoor.wire.api.inputs import AccessRequestNew, DecisionNew, RequestRuleNew
@@ -167,6 +167,7 @@ def remove_rule(installation: Installation, number: int) -> None:
     epilog=show.make_epilog(
         "stagedoor request ask app09.production 'INC-42, stuck queue' --for 1h",
         "stagedoor request ask app09 app10 INC-42 --allow forward",
+        "stagedoor request ask app09.production 'CHG-7, migration' --from 2026-12-31T09:00:00Z",
     ),
 )
 @click.argument("apps", metavar="APP…", nargs=-1, required=True)
@@ -180,6 +181,13 @@ def remove_rule(installation: Installation, number: int) -> None:
     help="How long access lasts. Default: 1h, or what the rule allows.",
 )
 @click.option(
+    "--from",
+    "starts_at",
+    metavar="TIME",
+    callback=take_start,
+    help="When access begins, within 7 days: 2h, or 2026-12-31T09:00:00Z. Default: at once.",
+)
+@click.option(
     "--break-glass", is_flag=True, help="Enter at once in an emergency, by a rule for it."
 )
 @show.json_option
@@ -190,6 +198,7 @@ def ask(
     reason: str,
     allow: Permissions,
     lasts_s: float | None,
+    starts_at: float | None,
     break_glass: bool,
     json_: bool,
 ) -> None:
@@ -200,7 +209,7 @@ def ask(
     """
     permissions = list(sort_permissions(allow))
     wanted = AccessRequestNew(
-        list(apps), reason, lasts_s, break_glass=break_glass, permissions=permissions
+        list(apps), reason, lasts_s, break_glass, show.make_time(starts_at), permissions
     )
     asked: AccessRequestEntry = call(installation, "requests.add", body=wanted)
     if json_:

@@ -2,12 +2,12 @@
 
 import re
 import time
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import click
 
 from stagedoor.model.units import DAY_S
-from stagedoor.wire.duration import parse_duration
+from stagedoor.wire.duration import parse_duration, parse_start
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
@@ -23,7 +23,7 @@ def parse_end(text: str, now: float) -> float | None:
         return None
     duration = parse_duration(text)
     if duration is not None:
-        return now + duration
+        return _check_year(now + duration, text)
     return _parse_instant(text, end_of_day=True)
 
 
@@ -34,7 +34,7 @@ def parse_begin(text: str, now: float) -> float:
     """
     duration = parse_duration(text)
     if duration is not None:
-        return now - duration
+        return _check_year(now - duration, text)
     return _parse_instant(text, end_of_day=False)
 
 
@@ -43,9 +43,19 @@ def _parse_instant(text: str, *, end_of_day: bool) -> float:
         moment = datetime.fromisoformat(text)
         if end_of_day and _DATE.fullmatch(text):
             moment += timedelta(days=1)
-        return moment.timestamp()  # a moment without an offset is taken as local time
+        at = moment.timestamp()  # a moment without an offset is taken as local time
     except (ValueError, OverflowError, OSError):
         raise ValueError(f"{text!r} is not a time: write {FORMS}") from None
+    return _check_year(at, text)
+
+
+def _check_year(at: float, text: str) -> float:
+    """Return `at`, seconds since the epoch. Raises ValueError if its year in UTC has not four digits."""
+    try:
+        datetime.fromtimestamp(at, UTC)
+    except (ValueError, OverflowError, OSError):
+        raise ValueError(f"{text!r} is not within the years 1 to 9999: write {FORMS}") from None
+    return at
 
 
 def end(ctx: click.Context, param: click.Parameter, value: str) -> float | None:
@@ -74,6 +84,21 @@ def take_duration(ctx: click.Context, param: click.Parameter, value: str | None)
     if not seconds:
         raise click.BadParameter(f"{value!r} is not a duration: write 15m, 8h or 1d12h", ctx, param)
     return float(seconds)
+
+
+def take_start(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """Parse an option's value by `parse_start`, as its callback; None if it is not given."""
+    if value is None:
+        return None
+    starts_at = parse_start(value, time.time())
+    if starts_at is None:
+        raise click.BadParameter(
+            f"{value!r} is not a time: write 2h or 2026-12-31T09:00:00Z", ctx, param
+        )
+    try:
+        return _check_year(starts_at, value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
 
 
 def parse_limit(ctx: click.Context, param: click.Parameter, value: str) -> float | None:
