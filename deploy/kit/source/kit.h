@@ -90,7 +90,7 @@ bool locale_is_known(const char *name);
 
 // sshd.c
 void sshd_prepare(const struct settings *settings);
-bool sshd_keys_changed(void);
+bool sshd_note_keys(void);
 void sshd_run(int log) __attribute__((noreturn));
 
 // tunnel/endpoint.c: keeps resumable tunnels while their clients are away

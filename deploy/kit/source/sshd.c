@@ -81,8 +81,8 @@ void sshd_prepare(const struct settings *settings) {
   free(text);
 }
 
-// Returns whether the Secret has changed since the last call. The first call returns false.
-bool sshd_keys_changed(void) {
+// Notes the state of the Secret, and returns whether it has changed since the last call. The first call returns false.
+bool sshd_note_keys(void) {
   static struct stat seen[2];
   static bool looked;
   struct stat now[2] = {0};

@@ -307,7 +307,7 @@ __attribute__((noreturn)) static void serve(void) {
     } else {
       show_notice(&census);
       if (!shell.endpoint && now_ms() >= shell.endpoint_at) start_endpoint();
-      if (sshd_keys_changed()) reload_keys();
+      if (sshd_note_keys()) reload_keys();
     }
     free(census.pids);
   }
@@ -363,7 +363,7 @@ int start_main(int argc, char **argv) {
   unlink(OVER);
   prepare_sessions(&shell.settings);
   sshd_prepare(&shell.settings);
-  sshd_keys_changed();
+  sshd_note_keys();
   shell.sessions = shell.tmux = -1;  // so that the first census is reported
   start_sshd();
   start_endpoint();

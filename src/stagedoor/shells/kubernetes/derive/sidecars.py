@@ -77,12 +77,16 @@ def derive_companions(
     }
 
     def keep(containers: Iterable[Object]) -> tuple[Mapping[str, Any], ...]:
-        return tuple(
-            _copy(item, settings, digests, notes)
-            for item in containers
-            if item is not container
-            and _is_kept(item, item["name"] in chosen, _kind(item, initial), notes)
-        )
+        kept = []
+        for item in containers:
+            if item is container:
+                continue
+            note = _explain_omission(item, item["name"] in chosen, _kind(item, initial))
+            if note is None:
+                kept.append(_copy(item, settings, digests, notes))
+            else:
+                notes.append(note)
+        return tuple(kept)
 
     return Sidecars(
         keep(initial),
@@ -113,17 +117,16 @@ def _choose(names: Sequence[str], available: Sequence[str]) -> Sequence[str]:
     return available if ALL in names else names
 
 
-def _is_kept(container: Object, chosen: bool, kind: str, notes: list[Note]) -> bool:
+def _explain_omission(container: Object, is_chosen: bool, kind: str) -> Note | None:
+    """Return the note on a container that is left out, or None for one that the shell has too."""
     name = container["name"]
     subject = f"{kind} {name}"
-    if not chosen:
+    if not is_chosen:
         setting = f"{PREFIX}{'sidecars' if kind == 'sidecar' else 'init-containers'}"
-        notes.append(note_left_out(subject, f"the annotation {setting}: {name} brings it"))
-        return False
+        return note_left_out(subject, f"the annotation {setting}: {name} brings it")
     if name in _OWN:
-        notes.append(note_left_out(subject, "the shell has a container of that name"))
-        return False
-    return True
+        return note_left_out(subject, "the shell has a container of that name")
+    return None
 
 
 def _copy(
