@@ -9,8 +9,10 @@ from stagedoor.cli.app import stagedoor
 from stagedoor.model.errors import RefusedError, StoreError
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.policy import KeyRecord, TokenRecord
+from stagedoor.model.role import Role, RoleRule
 from stagedoor.settings.store_location import StoreServer
 from stagedoor.store import grants, people
+from stagedoor.store.administration.roles import add_role, remove_role
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import StoreJournal, read_entries
 from stagedoor.store.liveness.instances import find_instances_folder, hold_instance
@@ -39,6 +41,8 @@ def old(tmp_path: Path) -> Path:
         grants.add_grant(c.transaction, GrantRule(0, "user:alice", "app*", "staging", None), 4.0)
         grants.add_grant(c.transaction, GrantRule(0, "group:dev", "app01"), 5.0)
         grants.remove_grant(c.transaction, 2)
+        add_role(c.transaction, RoleRule(0, "user:alice", Role.AUDITOR), 6.0)
+        remove_role(c.transaction, 1)
     journal = StoreJournal(database)
     for start in range(0, 2500, 500):
         journal.append([opened(f"s{n}", at=float(n)) for n in range(start, start + 500)])
@@ -67,7 +71,9 @@ def test_all_of_it_is_there_and_goes_on_where_it_was(service: AdminService, old:
     )
     with change(there, "grant.add") as c:
         added = grants.add_grant(c.transaction, GrantRule(0, "group:ops", "app02"), 6.0)
+        role = add_role(c.transaction, RoleRule(0, "user:zoe", Role.AUDITOR), 6.0)
     assert added == 3, "the number of the removed grant is not given again"
+    assert role == 2, "nor is that of a removed role, though no role is left"
     source.close()
 
 

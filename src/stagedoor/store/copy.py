@@ -1,8 +1,8 @@
-"""Copying a whole store into an empty one, usually of another kind."""
+"""Copying a whole SQLite store into an empty store, usually of another kind."""
 
 from collections.abc import Iterable
 
-from sqlalchemy import Column, Table, func, insert, literal_column, select, text
+from sqlalchemy import Column, Table, insert, literal_column, select, text
 
 from stagedoor.model.errors import RefusedError
 from stagedoor.store.administration.tables import roles
@@ -26,8 +26,8 @@ _NUMBERED: tuple[Column[int], ...] = (
 def copy_rows(source: Database, target: Transaction) -> dict[str, int]:
     """Copy every row of `source` as of one moment, and return how many, by table.
 
-    The versions in `meta` and the rows of running processes are not copied. Raises StoreError, and
-    RefusedError if the target is not empty.
+    `source` is a SQLite store. The versions in `meta` and the rows of running processes are not copied.
+    Raises StoreError, and RefusedError if the target is not empty.
     """
     _require_empty(target)
     copied = {}
@@ -61,17 +61,17 @@ def _require_empty(target: Transaction) -> None:
 
 def _last_number(reading: Transaction, column: Column[int]) -> int:
     """Return the highest number that was ever used, or 0."""
-    if reading.dialect.name == "sqlite":  # https://www.sqlite.org/autoinc.html
-        query = text("SELECT seq FROM sqlite_sequence WHERE name = :name")
-        return reading.execute(query, {"name": column.table.name}).scalar() or 0
-    return reading.execute(select(func.max(column))).scalar() or 0
+    query = text("SELECT seq FROM sqlite_sequence WHERE name = :name")
+    return reading.execute(query, {"name": column.table.name}).scalar() or 0
 
 
 def _set_last_number(target: Transaction, column: Column[int], last: int) -> None:
     """Set the column's counter, so that its next number follows `last`."""
     names = {"name": column.table.name, "last": last}
-    if target.dialect.name == "sqlite":
-        target.execute(text("UPDATE sqlite_sequence SET seq = :last WHERE name = :name"), names)
+    if target.dialect.name == "sqlite":  # https://www.sqlite.org/autoinc.html
+        # A table has no row there until the first insert.
+        target.execute(text("DELETE FROM sqlite_sequence WHERE name = :name"), names)
+        target.execute(text("INSERT INTO sqlite_sequence VALUES (:name, :last)"), names)
     elif last > 0:
         sequence = text(f"SELECT setval(pg_get_serial_sequence(:name, '{column.name}'), :last)")
         target.execute(sequence, names)
