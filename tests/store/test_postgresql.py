@@ -19,7 +19,7 @@ from sqlalchemy import event, text
 from stagedoor.model.errors import StoreError
 from stagedoor.model.event import EventKind
 from stagedoor.settings.store_location import StoreServer
-from stagedoor.store import people
+from stagedoor.store import backup, people
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import Filter, StoreJournal, append, read_entries
 from stagedoor.store.liveness.heartbeat import Heartbeat
@@ -729,3 +729,16 @@ def test_a_store_whose_tables_are_rewritten_meanwhile_is_no_foreign_one(
         link.commit()
     looking.join(BOUND_S)
     assert outcomes == ["opened"]
+
+
+def test_a_dump_is_private_while_it_is_written_and_has_a_time_limit(
+    server: StoreServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shutil.which("pg_dump") is None:
+        pytest.skip("pg_dump is not installed")
+    backup.dump(server, tmp_path / "whole")
+    assert (tmp_path / "whole").read_bytes().startswith(b"PGDMP")
+    assert (tmp_path / "whole").stat().st_mode & 0o777 == 0o600
+    monkeypatch.setattr(backup, "_LIMIT_S", 0)
+    with pytest.raises(StoreError, match="pg_dump: it was still running after 0 s"):
+        backup.dump(server, tmp_path / "late")

@@ -22,7 +22,11 @@ def find_store_kind(location: StoreLocation) -> str:
 
 
 def dump(location: StoreLocation, into: Path) -> None:
-    """Write the whole store into a new file with mode 0600. Raises StoreError."""
+    """Write the whole store into a new file with mode 0600. Raises StoreError.
+
+    Raises OSError if the file cannot be created.
+    """
+    os.close(os.open(into, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
     if isinstance(location, Path):
         _copy(location, into)
     else:
@@ -44,11 +48,13 @@ def load(location: StoreLocation, file: Path, *, replace: bool) -> None:
 
 
 def _copy(location: Path, into: Path) -> None:
-    """Copy a SQLite store with SQLite's backup API, in one step. Writers continue in the write-ahead log."""
+    """Copy a SQLite store with SQLite's backup API, in one step. Writers continue in the write-ahead log.
+
+    `into` is an empty file.
+    """
     prepare_file(
         location, create=False
     )  # refuses a link that the gateway's account has planted there
-    os.close(os.open(into, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
     try:
         with (
             closing(sqlite3.connect(f"{location.absolute().as_uri()}?mode=rw", uri=True)) as source,
@@ -81,15 +87,20 @@ def _run(program: str, server: StoreServer, arguments: Sequence[str]) -> None:
     keywords = read_parameters(server)
     password = keywords.pop("password", None)
     environment = dict(os.environ) | ({} if password is None else {"PGPASSWORD": password})
-    done = subprocess.run(
-        [program, f"--dbname={make_conninfo(**keywords)}", *arguments],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=_LIMIT_S,
-    )
+    try:
+        done = subprocess.run(
+            [program, f"--dbname={make_conninfo(**keywords)}", *arguments],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_LIMIT_S,
+        )
+    except subprocess.TimeoutExpired:
+        raise StoreError(
+            f"the store {server}: {program}: it was still running after {_LIMIT_S} s"
+        ) from None
     if done.returncode != 0:
         why = (done.stderr.strip().splitlines() or ["it does not say why"])[0]
         raise StoreError(f"the store {server}: {program}: {why[:300]}")
