@@ -6,9 +6,12 @@ A supervisor starts workers of the program on the disk, which may have been repl
 refuses to start if its `VERSION` is not that of its supervisor.
 """
 
+from asyncio.subprocess import Process
+from collections.abc import AsyncGenerator
 from typing import Literal
 
 import msgspec
+import structlog
 
 from stagedoor.model.metric import Series
 
@@ -116,3 +119,21 @@ def read_to_worker(text: bytes) -> ToWorker:
 def read_from_worker(text: bytes) -> FromWorker:
     """Decode a line from a worker. Raises msgspec.DecodeError."""
     return _from_worker.decode(text)
+
+
+async def receive_from_worker(process: Process) -> AsyncGenerator[FromWorker, None]:
+    """Yield the messages of a worker or controller until its stdout ends. Other lines are logged."""
+    assert process.stdout is not None
+    while True:
+        try:
+            text = await process.stdout.readline()
+            if not text:
+                return
+            message = read_from_worker(text)
+        except ValueError:
+            # Other code has printed it. A line over asyncio's limit of 64 KiB raises ValueError too.
+            structlog.get_logger().error(
+                "a process of the gateway printed a line that is not a message", pid=process.pid
+            )
+            continue
+        yield message

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-import msgspec
 import structlog
 
 from stagedoor.model.errors import StagedoorError
@@ -20,7 +19,12 @@ from stagedoor.serve.process import start_module
 from stagedoor.serve.supervisor import fleet
 from stagedoor.serve.supervisor.audit_index import AuditIndexer
 from stagedoor.serve.supervisor.audit_output import AuditOutput
-from stagedoor.serve.supervisor.control import Failed, StartMessage, encode_line, read_from_worker
+from stagedoor.serve.supervisor.control import (
+    Failed,
+    StartMessage,
+    encode_line,
+    receive_from_worker,
+)
 from stagedoor.serve.supervisor.sink_writer import OnProblem
 from stagedoor.store.liveness.instances import make_instance_id
 
@@ -59,6 +63,8 @@ async def _keep_running(checked: VerifiedSettings) -> None:
             why = await _run_once(checked)
         except OSError as error:
             why = str(error.strerror)
+        except Exception as error:  # a bug must not leave the cluster without a controller
+            why = f"{type(error).__name__}: {error}"
         deaths = fleet.count_deaths(deaths, time.monotonic() - born)
         log.error("controller died", reason=why, restart_in_s=fleet.choose_delay_s(deaths))
         await asyncio.sleep(fleet.choose_delay_s(deaths))
@@ -68,17 +74,14 @@ async def _run_once(checked: VerifiedSettings) -> str:
     """Run one process of the controller, and return why it ended."""
     process = await start_module("stagedoor.serve.controller")
     assert process.stdin is not None
-    assert process.stdout is not None
     try:
         process.stdin.write(
             encode_line(StartMessage(checked.text, checked.name, make_instance_id(), ()))
         )
         why = ""
-        async for text in process.stdout:
-            with suppress(msgspec.DecodeError):
-                message = read_from_worker(text)
-                if isinstance(message, Failed):
-                    why = message.message
+        async for message in receive_from_worker(process):
+            if isinstance(message, Failed):
+                why = message.message
         code = await process.wait()
         return why or f"it ended with code {code}"
     finally:

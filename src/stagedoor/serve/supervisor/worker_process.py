@@ -3,9 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-import msgspec
-import structlog
-
 from stagedoor.model.session import STOPPING
 from stagedoor.serve.process import start_module
 from stagedoor.serve.supervisor.control import (
@@ -15,7 +12,7 @@ from stagedoor.serve.supervisor.control import (
     Signed,
     StartMessage,
     encode_line,
-    read_from_worker,
+    receive_from_worker,
 )
 from stagedoor.serve.supervisor.fleet_events import Exited, SpawnFailed, WorkerMessage
 from stagedoor.tasks import Tasks
@@ -78,17 +75,9 @@ class WorkerProcess:
             self._report(SpawnFailed(self._number, why))
             return
         assert process.stdin is not None
-        assert process.stdout is not None
         self._process = process
         process.stdin.writelines([encode_line(first), *self._unsent])
-        async for text in process.stdout:
-            try:
-                message = read_from_worker(text)
-            except msgspec.DecodeError:  # other code has printed it, which must not end the worker
-                structlog.get_logger().error(
-                    "worker printed a line that is not a message", worker=process.pid
-                )
-                continue
+        async for message in receive_from_worker(process):
             if isinstance(message, Sign):
                 # A task, so that other messages are read meanwhile.
                 self._signing.start(self._answer(message))
