@@ -72,6 +72,17 @@ def test_a_gateway_that_died_is_no_other(tmp_path: Path) -> None:
     assert list((tmp_path / "gateways").iterdir()) == []
 
 
+def test_the_file_of_a_gateway_that_just_starts_stays(tmp_path: Path) -> None:
+    """It is empty, and not locked for a moment."""
+    folder = tmp_path / "gateways"
+    folder.mkdir()
+    (folder / "starting.lock").touch()
+    one = GatewayFile()
+    assert one.announce(VerifiedSettings(Settings(data_dir=tmp_path), "", "one.toml")) == []
+    one.remove()
+    assert [file.stem for file in folder.iterdir()] == ["starting"]
+
+
 def test_a_second_gateway_says_so_in_its_log(tmp_path: Path) -> None:
     """Costs two starts of a gateway: whether the supervisor asks is seen nowhere else."""
     (tmp_path / "one").mkdir()

@@ -149,14 +149,20 @@ def _read(file: Path) -> GatewayNote | None:
 
 
 def _find_other(file: Path, digest: str) -> str | None:
-    """Return the settings file of a running gateway if its settings differ, else None."""
+    """Return the settings file of a running gateway if its settings differ, else None.
+
+    The file of a dead gateway is removed. The note is read first: a gateway writes it only while it holds the
+    lock, so an unlocked file that had a note before is not that of a gateway which just starts.
+    """
+    note = _read(file)
+    if note is None:
+        return None
     try:
         if lock_state(file.parent, file.stem) is not LockState.LIVES:
             remove_lock(file.parent, file.stem)
             return None
     except (OSError, StoreError):
         return None
-    note = _read(file)
-    if note is None or note.retired or note.settings == digest:
+    if note.retired or note.settings == digest:
         return None
     return note.file
