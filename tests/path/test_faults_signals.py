@@ -92,6 +92,7 @@ def test_sigterm_as_it_starts_leaves_no_process_behind(tmp_path: Path) -> None:
             assert process.stderr is not None
             written = process.stderr.read()  # to its end: every worker has closed it
         assert "Traceback" not in written
+        assert '"serving"' not in written
         # A process that ends closes its files a moment before it is gone.
         eventually("the workers have ended", lambda: all(gone(pid) for pid in workers))
 

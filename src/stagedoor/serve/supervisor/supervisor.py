@@ -143,7 +143,8 @@ class Supervisor:
             await self._workers.launch(self._checked, self._sockets)
         except StagedoorError:
             if self._workers.state.is_stopping:  # a signal came during the start
-                return True
+                await self.wait()
+                return False
             self.stop()
             await self.wait()
             raise
