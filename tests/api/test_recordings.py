@@ -108,13 +108,13 @@ async def test_a_download_ends_with_the_right_to_it(world: World) -> None:
     assert isinstance(admitted, AdmittedRequest)
     file = (await world.api.answer(admitted, {}, {}, b"")).file
     assert file is not None
-    assert file.may_go_on()
+    assert file.is_still_allowed()
     admin.remove_grant(world.service, rule.id)
-    assert not file.may_go_on()
+    assert not file.is_still_allowed()
     admin.add_grant(world.service, "user:nick", "a-*", permissions=REPLAY)
-    assert file.may_go_on()
+    assert file.is_still_allowed()
     await world.ask("otto", "POST /users/nick/disable")
-    assert not file.may_go_on()
+    assert not file.is_still_allowed()
 
 
 async def test_a_recording_has_the_digest_of_the_audit(world: World, folder: Path) -> None:

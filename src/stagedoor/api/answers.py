@@ -17,11 +17,11 @@ from stagedoor.wire.api.types import Preview, Problem
 
 @dataclass(frozen=True, slots=True)
 class FileStream:
-    """A file to send, piece by piece, as long as `may_go_on` returns True."""
+    """A file to send, piece by piece, as long as `is_still_allowed` returns True."""
 
     path: Path
     size: int
-    may_go_on: Callable[[], bool]
+    is_still_allowed: Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,11 +68,11 @@ NO_APPS = AppSource(tuple, _observe_none)
 
 
 class FileAnswer(Struct, frozen=True):
-    """A file of `size` bytes as an answer. `may_go_on` judges by a newer policy while it is sent."""
+    """A file of `size` bytes as an answer. `is_still_allowed` judges by a newer policy while it is sent."""
 
     path: Path
     size: int
-    may_go_on: Callable[[Policy], bool]
+    is_still_allowed: Callable[[Policy], bool]
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,7 +103,7 @@ class ApiService:
         self._newest = Policy()
         """The policy by which the last request was judged, which may be newer than the worker's."""
         self._last_sessions = SessionCache(self._database)
-        self._turns = asyncio.Lock()
+        self._change_lock = asyncio.Lock()
         """Held during a change: of many at once each would change the policy by which others were judged."""
 
     async def admit(
@@ -160,7 +160,7 @@ class ApiService:
             key = find_request_key(request.operation, request.identity.name, headers)
             if key is None:
                 return await self._run(request, call, guard)
-            return await self._run_once(request, call, guard, key, query, body)
+            return await self._run_idempotent(request, call, guard, key, query, body)
         except ApiRequestError as refused:
             return make_problem_answer(refused.problem)
         except DeniedError as error:
@@ -216,7 +216,7 @@ class ApiService:
 
     async def _run(self, request: AdmittedRequest, call: Call, guard: ApiGuard) -> ApiAnswer:
         """Run the operation. If the policy changes before it, judge the caller by the new one first."""
-        async with nullcontext() if request.operation.method == "GET" else self._turns:
+        async with nullcontext() if request.operation.method == "GET" else self._change_lock:
             for _ in range(_TRIES):
                 try:
                     return await self._run_now(request, call, guard)
@@ -262,22 +262,24 @@ class ApiService:
     def _send(self, identity: Identity, answer: FileAnswer) -> ApiAnswer:
         """Return a file, which ends early if the caller's credential or right ends."""
 
-        def may_go_on() -> bool:
+        def is_still_allowed() -> bool:
             policy = self._policy()
             proof = policy.check_credential(identity, self._now())
-            return not isinstance(proof, Denial) and answer.may_go_on(policy)
+            return not isinstance(proof, Denial) and answer.is_still_allowed(policy)
 
         headers = {
             "Content-Type": "application/octet-stream",
             "Content-Disposition": f'attachment; filename="{answer.path.name}"',
         }
-        return ApiAnswer(200, b"", headers, file=FileStream(answer.path, answer.size, may_go_on))
+        return ApiAnswer(
+            200, b"", headers, file=FileStream(answer.path, answer.size, is_still_allowed)
+        )
 
     def _read_tag(self, guard: ApiGuard) -> str | None:
         with self._database.read() as transaction:
             return guard.make_tag(transaction)
 
-    async def _run_once(
+    async def _run_idempotent(
         self,
         request: AdmittedRequest,
         call: Call,

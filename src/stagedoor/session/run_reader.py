@@ -29,7 +29,7 @@ class RunReader:
         self._runner = runner
         self._record = record
 
-    def may_go_on(self, identity: Identity, run: Run) -> bool:
+    def is_still_allowed(self, identity: Identity, run: Run) -> bool:
         """Return whether the user still has the permission, by the policy in memory."""
         verdict = self._flow.authoriser.authorise(identity, run.target, includes_unbegun=False)
         return isinstance(require_permission(Permission.RUN, verdict), Grant)
@@ -98,7 +98,7 @@ class RunReader:
             if isinstance(pieces, Denial):
                 yield pieces
                 return
-            if not self.may_go_on(identity, run):
+            if not self.is_still_allowed(identity, run):
                 yield make_unknown_run_denial(run.id)
                 return
             for piece in pieces:
@@ -120,7 +120,7 @@ class RunReader:
         pause_s = _PAUSES_S[0]
         while True:
             run = await self.refresh(run)
-            if run.is_over or not self.may_go_on(identity, run):
+            if run.is_over or not self.is_still_allowed(identity, run):
                 return run
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _PAUSES_S[1])

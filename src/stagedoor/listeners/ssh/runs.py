@@ -176,7 +176,7 @@ class RunChannel:
                 return 0
             for piece in pieces:
                 await self._show(piece)
-            if not self._runs.may_go_on(self._identity, run):
+            if not self._runs.is_still_allowed(self._identity, run):
                 return FAILED_CODE
 
     async def _show(self, piece: Output) -> bool:

@@ -188,7 +188,7 @@ class AdminApi:
             self._flow.record_denial(answer.denial, origin, identity)
             body = msgspec.json.encode(structs.replace(answer.problem, trace=trace.trace_id))
         if (file := answer.file) is not None:
-            return send_file(file.path, file.size, file.may_go_on, answer.headers)
+            return send_file(file.path, file.size, file.is_still_allowed, answer.headers)
         return Response(body, answer.status, answer.headers)
 
 

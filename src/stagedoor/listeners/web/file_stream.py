@@ -14,7 +14,7 @@ _PIECE_BYTES = 64 * 1024
 def send_file(
     path: Path,
     length: int,
-    may_go_on: Callable[[], bool],
+    is_still_allowed: Callable[[], bool],
     headers: Mapping[str, str],
     *,
     first: int = 0,
@@ -22,19 +22,19 @@ def send_file(
 ) -> Response:
     """Return an answer with `length` bytes of a file, from `first` on.
 
-    Sending it stops, and the connection is cut, once `may_go_on` returns False or if the file has become
+    Sending it stops, and the connection is cut, once `is_still_allowed` returns False or if the file has become
     shorter.
     """
-    pieces = _read_pieces(path, first, length, may_go_on)
+    pieces = _read_pieces(path, first, length, is_still_allowed)
     return _ExactLengthResponse(pieces, status, {**headers, "content-length": str(length)})
 
 
 async def _read_pieces(
-    path: Path, first: int, length: int, may_go_on: Callable[[], bool]
+    path: Path, first: int, length: int, is_still_allowed: Callable[[], bool]
 ) -> AsyncIterator[bytes]:
     fd = await asyncio.to_thread(os.open, path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        while length > 0 and may_go_on():
+        while length > 0 and is_still_allowed():
             piece = await asyncio.to_thread(os.pread, fd, min(length, _PIECE_BYTES), first)
             if not piece:
                 return  # the file became shorter

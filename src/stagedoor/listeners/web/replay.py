@@ -158,9 +158,11 @@ class Replay:
         }
         if wanted:
             fields["content-range"] = wanted.header
-        may_go_on = partial(self._may_go_on, identity, recording)
+        is_still_allowed = partial(self._is_still_allowed, identity, recording)
         status = 206 if wanted else 200
-        return send_file(recording.file.path, length, may_go_on, fields, first=first, status=status)
+        return send_file(
+            recording.file.path, length, is_still_allowed, fields, first=first, status=status
+        )
 
     async def _find(self, request: Request, identity: Identity) -> Recorded | Response:
         recording = await self._recordings.find(identity, request.path_params["id"])
@@ -179,7 +181,7 @@ class Replay:
         proof = await self._guard.flow.check_step_up(identity, recording.target)
         return proof if isinstance(proof, Denial) else None
 
-    def _may_go_on(self, identity: Identity, recording: Recorded) -> bool:
+    def _is_still_allowed(self, identity: Identity, recording: Recorded) -> bool:
         return self._passes.explain_end(identity) is None and self._recordings.may_play(
             identity, recording
         )

@@ -146,7 +146,7 @@ class Runs:
             run = await self._runs.refresh(run)
             if not run.is_over:
                 await asyncio.sleep(_PAUSE_S)
-            if not self._runs.may_go_on(identity, run):
+            if not self._runs.is_still_allowed(identity, run):
                 refused = await self._runs.open_log(identity, run_id, make_web_login_origin(source))
                 if isinstance(refused, Denial):
                     return refused

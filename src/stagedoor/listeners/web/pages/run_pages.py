@@ -86,7 +86,7 @@ class RunPages:
 
     async def _read_log(self, identity: Identity, run: Run) -> AsyncIterator[bytes]:
         at = 0
-        while self._runs.may_go_on(identity, run):
+        while self._runs.is_still_allowed(identity, run):
             pieces = await self._runs.read(run, at)
             if isinstance(pieces, Denial) or not pieces:
                 return
