@@ -413,7 +413,7 @@ def test_an_administrator_whose_connection_breaks_in_the_commit_is_told_what_is_
     with wire(postgresql) as path:
         database = open_database(path.through(server))
         with pytest.raises(
-            StoreError, match="the change may have been written or not: look before you"
+            StoreError, match="the change may have been written or not: check before you"
         ):
             add_and_lose_the_answer(database, path)
         assert "eve" in load_policy(database).users, "here it was"

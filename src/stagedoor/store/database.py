@@ -79,7 +79,7 @@ class Database:
             except self._errors as error:
                 why = self._adapter.explain(error)
                 raise StoreError(
-                    f"{why}; the change may have been written or not: look before you repeat it",
+                    f"{why}; the change may have been written or not: check before you repeat it",
                     why.public,
                 ) from error
 
