@@ -216,7 +216,7 @@ def test_a_running_gateway_sends_what_comes_and_nothing_twice_to_a_server_that_a
     desk.make(rule, "dev", Target("before"))
     problems: list[tuple[str, str | None]] = []
     output = AuditOutput(lambda part, problem: problems.append((part, problem)))
-    output.follow(settings)
+    output.apply_settings(settings)
     try:
         wait_until(lambda: has_begun(desk))
         desk.make(rule, "dev", Target("first"))
@@ -244,7 +244,7 @@ def test_a_use_of_break_glass_reaches_every_hook_within_three_seconds(desk: Desk
             *(f'url = "{url_of(leads)}"', HERE),
         )
         output = AuditOutput(lambda part, problem: None)
-        output.follow(settings)
+        output.apply_settings(settings)
         try:
             wait_until(lambda: has_begun(desk, "chat") and has_begun(desk, "leads"))
             desk.make(rule)

@@ -61,7 +61,7 @@ class Store:
     @contextmanager
     def output(self) -> Iterator[AuditOutput]:
         output = AuditOutput(lambda part, problem: self.problems.append((part, problem)))
-        output.follow(self.settings)
+        output.apply_settings(self.settings)
         try:
             yield output
         finally:

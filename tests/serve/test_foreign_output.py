@@ -75,7 +75,7 @@ async def test_the_controller_is_started_again_whatever_went_wrong(
     settings = Settings(kubernetes=KubernetesSettings(leaving=("apps",), controller=True))
     controller = ControllerProcess()
     async with asyncio.timeout(BOUND_S):
-        await controller.follow(VerifiedSettings(settings, "", ""))
+        await controller.apply_settings(VerifiedSettings(settings, "", ""))
         for _ in range(2):
             await starts.acquire()
         await controller.stop()

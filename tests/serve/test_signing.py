@@ -61,7 +61,7 @@ def channel(service: SigningService) -> SupervisorCertificates:
 async def test_answers_reach_whoever_asked() -> None:
     signer = Scripted(one="first", two="second")
     service = SigningService(lambda _: signer)  # type: ignore[arg-type, return-value]  # a script
-    service.follow(Settings())
+    service.apply_settings(Settings())
     asking = channel(service)
     both = await asyncio.gather(
         asking.sign("alice", 2**63 - 1, "one", 9.0), asking.sign("bob", 2, "two", 8.5)
@@ -81,7 +81,7 @@ async def test_what_goes_wrong_is_told_by_its_kind_and_without_our_insides() -> 
         fault=ValueError("/secret/place"),
     )
     service = SigningService(lambda _: signer)  # type: ignore[arg-type, return-value]  # a script
-    service.follow(Settings())
+    service.apply_settings(Settings())
     asking = channel(service)
     for key, words in (
         ("over", "your sign-in is over"),
@@ -107,7 +107,7 @@ async def test_a_reload_takes_the_new_store_and_ca_and_closes_the_old_one() -> N
     service = SigningService(open_signer)  # type: ignore[arg-type]  # a script
     asking = channel(service)
     for folder in ("/one", "/one", "/two"):
-        service.follow(Settings(data_dir=Path(folder)))
+        service.apply_settings(Settings(data_dir=Path(folder)))
         assert (await asking.sign("alice", 1, "key", 9.0)).startswith(folder)
     await asyncio.to_thread(service.close_store)
     await asyncio.to_thread(service.close_store)
@@ -117,7 +117,7 @@ async def test_a_reload_takes_the_new_store_and_ca_and_closes_the_old_one() -> N
 async def test_a_flood_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signing, "WAITING", 2)
     service = SigningService(lambda _: Scripted(key="done"))  # type: ignore[arg-type, return-value]  # a script
-    service.follow(Settings())
+    service.apply_settings(Settings())
     asking = channel(service)
     many = [asking.sign("alice", 1, "key", 9.0) for _ in range(5)]
     outcomes = await asyncio.gather(*many, return_exceptions=True)

@@ -251,10 +251,10 @@ def _count(number: int, thing: str) -> str:
 def list_problems(status: Status) -> list[Finding]:
     """Return the problems that a status shows, the worst first. Pure."""
     findings = [
-        *_without_gateway(status),
-        *_of_store(status),
-        *_of_measures(status),
-        *_of_controller(status.controller, by_label=bool(status.shells.get("selector"))),
+        *_find_gateway_problems(status),
+        *_find_store_problems(status),
+        *_find_metric_problems(status),
+        *_find_controller_problems(status.controller, by_label=bool(status.shells.get("selector"))),
     ]
     for name, at in status.certificates.items():
         left = at - status.at
@@ -269,7 +269,7 @@ def list_problems(status: Status) -> list[Finding]:
 _SETTING = {"tls": "tunnel.certificate_file", "ssh_host": "ssh.host_certificate_file"}
 
 
-def _without_gateway(status: Status) -> list[Finding]:
+def _find_gateway_problems(status: Status) -> list[Finding]:
     if not status.gateways:
         return [fail("no gateway runs on this machine", "systemctl start stagedoor")]
     if not status.workers:
@@ -281,7 +281,7 @@ def _without_gateway(status: Status) -> list[Finding]:
     return []
 
 
-def _of_store(status: Status) -> list[Finding]:
+def _find_store_problems(status: Status) -> list[Finding]:
     if status.store is None:
         return [fail(status.store_problem, "stagedoor doctor checks the store separately")]
     if status.store.answer_s > SLOW_STORE_S:
@@ -299,7 +299,9 @@ def _of_store(status: Status) -> list[Finding]:
     ]
 
 
-def _of_controller(report: "LeaderReport | str | None", *, by_label: bool = False) -> list[Finding]:
+def _find_controller_problems(
+    report: "LeaderReport | str | None", *, by_label: bool = False
+) -> list[Finding]:
     namespace_fix = LABEL_FIX if by_label else NAMESPACE_FIX
     if report is None:
         return []
@@ -323,7 +325,7 @@ def _of_controller(report: "LeaderReport | str | None", *, by_label: bool = Fals
     return findings
 
 
-def _of_measures(status: Status) -> list[Finding]:
+def _find_metric_problems(status: Status) -> list[Finding]:
     findings = []
     if not status.measured:
         if status.gateways and status.unmeasured != UNNAMED:

@@ -34,7 +34,7 @@ class AuditIndexer:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def follow(self, settings: Settings) -> None:
+    def apply_settings(self, settings: Settings) -> None:
         """Stop, and run with `settings` from now on. Blocks for at most `STOP_S`."""
         self.stop()
         if not (settings.web.addresses or settings.web.tls_addresses):
@@ -70,12 +70,12 @@ class AuditIndexer:
         with closing(open_database(settings.store_location, create=False)) as database:
             index = AuditIndex.open_to_write(settings.data_dir)
             try:
-                look_at = time.monotonic()
+                check_at = time.monotonic()
                 while not stopping.is_set():
-                    if time.monotonic() >= look_at:
-                        _check_place(database, index)
+                    if time.monotonic() >= check_at:
+                        _resynchronise(database, index)
                         self._on_problem("audit index", None)
-                        look_at += CHECK_EVERY_S
+                        check_at += CHECK_EVERY_S
                     began = time.monotonic()
                     entries = read_entries(database, after=index.last, limit=BATCH_EVENTS)
                     index.add(entries)
@@ -86,7 +86,7 @@ class AuditIndexer:
                     index.close_file()
 
 
-def _check_place(database: Database, index: AuditIndex) -> None:
+def _resynchronise(database: Database, index: AuditIndex) -> None:
     """Start again if the store was restored, and forget events that the audit has removed.
 
     Raises StoreError.

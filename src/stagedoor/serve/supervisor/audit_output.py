@@ -63,7 +63,7 @@ class AuditOutput:
         self._on_problem = on_problem
         self._run: _Run | None = None
 
-    def follow(self, settings: Settings) -> None:
+    def apply_settings(self, settings: Settings) -> None:
         """Stop, and run with `settings` from now on. Blocks for at most `STOP_S`."""
         self.stop()
         self._run = _Run(settings, self._on_problem)

@@ -111,7 +111,7 @@ class Fleet:
         """How many workers died early in a row, by slot."""
         self._restarts: dict[int, float] = {}
         """When the slots of dead workers are filled again."""
-        self._shutting: set[int] = set()
+        self._still_accepting: set[int] = set()
         """The workers of older generations that may still accept connections."""
         self._handover_until: float | None = None
         self._has_stopped = False
@@ -193,14 +193,14 @@ class Fleet:
             case Failed(reason):
                 worker.failure = reason
             case DrainReport(sessions):
-                self._shutting.discard(worker.id)
+                self._still_accepting.discard(worker.id)
                 if sessions != worker.left:
                     worker.left = sessions
                     return [Publish(WorkerDrains(worker.id, sessions))]
         return []
 
     def _on_spawn_failed(self, worker: _WorkerState, reason: str, now: float) -> list[Action]:
-        self._shutting.discard(worker.id)
+        self._still_accepting.discard(worker.id)
         if self._launching is not None and worker.generation == self._launching.generation:
             return self._refuse(reason, now)
         if self._is_ending or not self._in_force(worker):
@@ -210,7 +210,7 @@ class Fleet:
         return [Publish(CannotRestart(reason, self._restart_later(worker.slot, deaths, now)))]
 
     def _on_exit(self, worker: _WorkerState, code: int, now: float) -> list[Action]:
-        self._shutting.discard(worker.id)
+        self._still_accepting.discard(worker.id)
         news = Publish(WorkerExited(worker.id))
         if self._launching is not None and worker.generation == self._launching.generation:
             why = worker.failure or f"a worker ended with code {code} as it started"
@@ -246,7 +246,7 @@ class Fleet:
 
     def _wait_until_closed(self, workers: list[_WorkerState], now: float) -> None:
         """Publish OldClosed once these workers accept no more."""
-        self._shutting = {worker.id for worker in workers}
+        self._still_accepting = {worker.id for worker in workers}
         self._handover_until = now + SHUT_TIMEOUT_S
 
     def _stop(self, now: float) -> list[Action]:
@@ -273,9 +273,9 @@ class Fleet:
             del self._restarts[slot]
             actions.append(self._spawn(slot, self.generation, now))
         until = self._handover_until
-        if until is not None and (not self._shutting or now >= until):
+        if until is not None and (not self._still_accepting or now >= until):
             self._handover_until = None
-            self._shutting.clear()
+            self._still_accepting.clear()
             actions.append(Publish(OldClosed()))
         if self._is_ending and not self._workers and not self._has_stopped:
             self._has_stopped = True

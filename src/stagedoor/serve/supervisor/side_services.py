@@ -38,7 +38,7 @@ class ControllerProcess:
     def __init__(self) -> None:
         self._keeping: asyncio.Task[None] | None = None
 
-    async def follow(self, checked: VerifiedSettings) -> None:
+    async def apply_settings(self, checked: VerifiedSettings) -> None:
         """Stop the controller, and run it with these settings if they ask for one."""
         await self.stop()
         wanted = checked.settings.kubernetes
@@ -116,13 +116,13 @@ class SideServices:
             await self.health.listen(checked.settings.health)
         except StagedoorError as error:
             structlog.get_logger().error("health and metrics are not served", reason=str(error))
-        await self.follow(checked)
+        await self.apply_settings(checked)
 
-    async def follow(self, checked: VerifiedSettings) -> None:
+    async def apply_settings(self, checked: VerifiedSettings) -> None:
         """Run the controller and the audit's output with these settings."""
-        await self._controller.follow(checked)
-        await asyncio.to_thread(self.audit.follow, checked.settings)
-        await asyncio.to_thread(self._index.follow, checked.settings)
+        await self._controller.apply_settings(checked)
+        await asyncio.to_thread(self.audit.apply_settings, checked.settings)
+        await asyncio.to_thread(self._index.apply_settings, checked.settings)
 
     async def end(self) -> None:
         """End all of them. May be called again."""

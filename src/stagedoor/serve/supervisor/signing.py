@@ -42,9 +42,9 @@ class SigningService:
         self._closed = False
         self._log = structlog.get_logger()
 
-    def follow(self, settings: Settings) -> None:
+    def apply_settings(self, settings: Settings) -> None:
         """Sign with these settings from now on."""
-        self._thread.submit(self._follow, settings)
+        self._thread.submit(self._apply_settings, settings)
 
     async def answer(self, request: Sign) -> Signed:
         """Sign a certificate, or return why it is refused. Raises nothing."""
@@ -67,7 +67,7 @@ class SigningService:
 
     # The methods below run in the thread.
 
-    def _follow(self, settings: Settings) -> None:
+    def _apply_settings(self, settings: Settings) -> None:
         if settings != self._settings:
             self._close_signer()
             self._settings = settings

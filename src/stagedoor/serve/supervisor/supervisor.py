@@ -280,7 +280,7 @@ class Supervisor:
             log.configure(checked.settings.log)
             self._log = structlog.get_logger()
             self._warn(checked)
-            await self._services.follow(checked)
+            await self._services.apply_settings(checked)
             self._older.announce(checked.digest)
             # Until the hand-over, an old worker may still answer by the old settings.
             await self._workers.old_closed.wait()

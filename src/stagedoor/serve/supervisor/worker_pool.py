@@ -68,7 +68,7 @@ class WorkerPool:
         self._running = Tasks("following a worker failed")
         self._closing_lost = Tasks("closing lost sessions failed")
         self._signing = SigningService()
-        self._signing.follow(checked.settings)
+        self._signing.apply_settings(checked.settings)
 
     async def launch(self, checked: VerifiedSettings, sockets: Bound) -> int:
         """Put a new generation into force, and return how many older workers are draining.
@@ -176,7 +176,7 @@ class WorkerPool:
         match news:
             case fleet_events.InForce(draining):
                 self.checked = self._launching
-                self._signing.follow(self.checked.settings)
+                self._signing.apply_settings(self.checked.settings)
                 if self._launched is not None and not self._launched.done():
                     self._launched.set_result(draining)
             case fleet_events.Refused(reason):
