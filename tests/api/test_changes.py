@@ -194,7 +194,7 @@ async def test_what_is_not_known_is_refused(world: World) -> None:
 async def test_an_administrator_reads_what_mends_it(world: World) -> None:
     missing = await world.ask("ada", "GET /users/none")
     assert missing.said["detail"] == "there is no user none"
-    assert missing.said["mend"] == "there is no user none; see `stagedoor user list`"
+    assert missing.said["fix"] == "there is no user none; see `stagedoor user list`"
 
 
 async def test_sessions_are_read_and_events_are_followed(world: World) -> None:

@@ -36,12 +36,12 @@ def make_problem(
     reason: str,
     detail: str,
     *,
-    mend: str | None = None,
+    fix: str | None = None,
     pointer: str | None = None,
 ) -> Problem:
     """Return a problem. `pointer` names the value of the body that is wrong."""
     errors = [] if pointer is None else [FieldProblem(pointer, detail)]
-    return Problem(HTTPStatus(status).phrase, status, detail, reason, mend, errors)
+    return Problem(HTTPStatus(status).phrase, status, detail, reason, fix, errors)
 
 
 def from_denial(denial: Denial) -> Problem:
@@ -61,5 +61,5 @@ def from_error(error: BaseException, *, shows_fix: bool) -> Problem:
     assert isinstance(error, StagedoorError), "other exceptions are faults"
     status, reason = next((s, r) for kind, s, r in _OF_ERRORS if isinstance(error, kind))
     whole = str(error)
-    mend = whole if shows_fix and whole != error.public else None
-    return make_problem(status, reason, error.public, mend=mend)
+    fix = whole if shows_fix and whole != error.public else None
+    return make_problem(status, reason, error.public, fix=fix)

@@ -207,7 +207,7 @@ class ApiAdministration:
             problem = msgspec.json.decode(answer.body, type=Problem)
         except msgspec.MsgspecError:
             return self._make_version_error()
-        line = clean(problem.mend or problem.detail, _LINE_CHARS)
+        line = clean(problem.fix or problem.detail, _LINE_CHARS)
         if answer.status == HTTPStatus.UNAUTHORIZED:
             line += f"; log in: stagedoor login {self._web.url}"
         return _KINDS.get(answer.status, StagedoorError)(line)
