@@ -47,7 +47,8 @@ def release(
     anchor(cluster)
     own, apps = (f"test-{kind}-{uuid.uuid4().hex[:8]}" for kind in ("doors", "apps"))
     folder = tmp_path_factory.mktemp("doors")
-    volume = cluster.place.state / own  # the node sees this folder, and nothing mounted since its start
+    # The node sees this folder, and nothing that was mounted since its start.
+    volume = cluster.place.state / own
     disk_of = {"enabled": True, "size": "1Mi", "storageClassName": own}
     more: Manifest = {
         "apps": {"namespaces": [{"name": apps}]},
