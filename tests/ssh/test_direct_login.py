@@ -15,7 +15,7 @@ from stagedoor.listeners.ssh.direct.effects import (
     SendLine,
     StartChannel,
     StopAgent,
-    StopWait,
+    StopEntry,
 )
 from stagedoor.listeners.ssh.direct.events import (
     AgentRequest,
@@ -38,10 +38,10 @@ from stagedoor.listeners.ssh.direct.events import (
     StartReport,
     WaitTimeout,
 )
-from stagedoor.listeners.ssh.direct.login import HUNG_UP, DirectLogin
+from stagedoor.listeners.ssh.direct.login import DirectLogin
 from stagedoor.model.certificate import ALL_EXTENSIONS, PTY
 from stagedoor.model.permission import Permission, make_permission_denial
-from stagedoor.model.session import CONNECT_AGAIN, EndReason
+from stagedoor.model.session import CONNECT_AGAIN, HUNG_UP, STOPPING, EndReason
 from stagedoor.model.shell import ProgressStep
 from stagedoor.model.target import Target
 from stagedoor.recording.channel_audit import ChannelRequest
@@ -216,8 +216,22 @@ STORIES: dict[str, Story] = {
             ],
         ),
     ],
-    "a revoked login ends its session once": [
+    "a login that is revoked while it enters stops entering": [
+        (program(1), [EnterShell(1)]),
+        (forward(2), []),
+        (
+            REVOKED,
+            [
+                SendLine(1, "stagedoor: no user"),
+                StopEntry(1, "no user"),
+                CloseConnection("no user"),
+            ],
+        ),
         (REVOKED, []),
+        (EntryEnded(1, "no user"), []),
+        (program(3), refused(3, "no user")),
+    ],
+    "a revoked login ends its session once, and begins no other": [
         *running(),
         (
             REVOKED,
@@ -228,7 +242,8 @@ STORIES: dict[str, Story] = {
             ],
         ),
         (REVOKED, []),
-        (ConnectionClosed(), [ReleaseChannel(1)]),
+        (program(2), refused(2, "no user")),
+        (ConnectionClosed(), [ReleaseChannel(1), ReleaseChannel(2)]),
     ],
     "forwards and the agent stop when they are not granted any more; programs go on": [
         *forwarding(),
@@ -347,12 +362,17 @@ STORIES: dict[str, Story] = {
         (program(2, SHELL), []),
         (StartReport(ProgressStep(STEP_UP, "x")), shown(1, 2)),
         (ChannelClosed(1), [ReleaseChannel(1)]),
-        (Interrupted(2), [CloseChannel(2, 130), StopWait(1)]),
+        (Interrupted(2), [CloseChannel(2, 130), StopEntry(1, HUNG_UP)]),
         (ChannelClosed(2), [ReleaseChannel(2)]),
         (EntryEnded(1, "no"), []),
         (program(3), [EnterShell(2)]),
         (StartReport(ProgressStep(STEP_UP, "x")), shown(3)),
-        (ConnectionClosed(), [ReleaseChannel(3), StopWait(2)]),
+        (ConnectionClosed(), [ReleaseChannel(3), StopEntry(2, HUNG_UP)]),
+    ],
+    "a gateway that stops ends a wait for a person with that reason": [
+        (program(1), [EnterShell(1)]),
+        (StartReport(ProgressStep(STEP_UP, "x")), shown(1)),
+        (ConnectionClosed(STOPPING), [ReleaseChannel(1), StopEntry(1, STOPPING)]),
     ],
     "the interrupt key of a program that runs is the shell's": [
         *running(SHELL),

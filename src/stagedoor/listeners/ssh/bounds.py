@@ -98,8 +98,8 @@ class BoundedConnection(PacketConnection):
     def __init__(self, options: asyncssh.SSHServerConnectionOptions, buffer: memoryview) -> None:
         super().__init__(options, buffer)
         self._tcp: asyncio.Transport | None = None
-        self.is_leaving = False
-        """Whether the gateway is closing the connection."""
+        self.close_reason: str | None = None
+        """Why the gateway is closing the connection, or None."""
         self._aborted = False
         self._key_exchanges = KeyExchanges()
         self._waits_for_person = False
@@ -109,6 +109,11 @@ class BoundedConnection(PacketConnection):
         """Whether the client reads too slowly."""
         self.has_hung_up = False
         """Whether the client has closed its TCP connection."""
+
+    @property
+    def is_leaving(self) -> bool:
+        """Return whether the gateway is closing the connection."""
+        return self.close_reason is not None
 
     @property
     def channel_count(self) -> int:
@@ -124,7 +129,7 @@ class BoundedConnection(PacketConnection):
         """
         if self.is_leaving:
             return
-        self.is_leaving = True
+        self.close_reason = reason
         parts = (code.to_bytes(4, "big"), encode_string(reason.encode()), encode_string(b""))
         self.send_packet(_DISCONNECT, *parts)
         time_s = FAREWELL_S if self._auth_complete else REFUSAL_S

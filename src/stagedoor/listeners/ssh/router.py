@@ -16,7 +16,7 @@ from stagedoor.listeners.ssh.login import SshLogin
 from stagedoor.listeners.ssh.page import AppPage, PageSession
 from stagedoor.model.certificate import ALL_EXTENSIONS
 from stagedoor.model.denial import Denial
-from stagedoor.model.session import CONNECT_AGAIN, EndReason
+from stagedoor.model.session import CONNECT_AGAIN, HUNG_UP, EndReason
 from stagedoor.model.source import Source
 from stagedoor.model.target import SSH_PORT, Target
 from stagedoor.wire.target import parse_login, parse_target
@@ -128,7 +128,7 @@ class ChannelRouter(asyncssh.SSHServer):
         self._jumps.connection_lost(exc)
         self.authentication.record_refused_keys()
         if self._direct is not None:
-            self._direct.post(ConnectionClosed())
+            self._direct.post(ConnectionClosed(self.connection.close_reason or HUNG_UP))
         self._context.on_closed(self)
 
     # For the connection.

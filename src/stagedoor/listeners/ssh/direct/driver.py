@@ -31,7 +31,6 @@ from stagedoor.model.certificate import PTY, list_extensions
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Grant
 from stagedoor.model.session import (
-    HUNG_UP,
     STOPPING,
     AccessMethod,
     EndReason,
@@ -139,8 +138,8 @@ class DirectDriver:
             case effects.EnterShell(session_number, may_wait):
                 entering = self._enter(session_number, may_wait=may_wait)
                 self._session_tasks[session_number] = self._parts.tasks.start(entering)
-            case effects.StopWait(session_number):
-                self._session_tasks[session_number].cancel(HUNG_UP)
+            case effects.StopEntry(session_number, why):
+                self._session_tasks[session_number].cancel(why)
             case effects.StartChannel(session_number, request, with_agent):
                 channel = self._channels[request.channel_number]
                 session = self._sessions[session_number]
@@ -190,8 +189,8 @@ class DirectDriver:
             )
             if isinstance(entered, Denial):
                 refusal = entered.line
-            elif self._state.is_closed:
-                entered.give_up(HUNG_UP)
+            elif (line := self._state.end_line) is not None:
+                entered.give_up(line)
             else:
                 await self._run_session(session_number, entered)
         except ShellLoginError as error:
@@ -232,8 +231,8 @@ class DirectDriver:
         async with open_shell_session(
             entered, parts.upstream, extensions, lambda: watch, parts.idle_timeout_s
         ) as session:
-            if self._state.is_closed:
-                session.set_end(EndReason.UNREACHED, HUNG_UP)
+            if (line := self._state.end_line) is not None:
+                session.set_end(EndReason.UNREACHED, line)
                 return
             self._sessions[session_number] = session
             for channel in self._channels.values():

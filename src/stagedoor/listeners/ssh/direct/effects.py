@@ -20,10 +20,11 @@ class EnterShell:
 
 
 @dataclass(frozen=True, slots=True)
-class StopWait:
-    """End the wait of a login for a person, because its user has left."""
+class StopEntry:
+    """Stop entering the shell. `why` is for the audit."""
 
     session_number: int
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,5 +114,5 @@ class CloseConnection:
 
 
 ChannelEffect = ConnectChannel | SendLine | DrainChannel | CloseChannel | ReleaseChannel
-SessionEffect = EnterShell | StopWait | StartChannel | StopAgent | EndSession
+SessionEffect = EnterShell | StopEntry | StartChannel | StopAgent | EndSession
 Effect = SessionEffect | ChannelEffect | AnswerRequest | CloseConnection

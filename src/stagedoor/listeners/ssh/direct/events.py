@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from stagedoor.model.permission import Permissions
-from stagedoor.model.session import EndReason
+from stagedoor.model.session import HUNG_UP, EndReason
 from stagedoor.model.shell import ProgressStep
 from stagedoor.recording.channel_audit import ChannelRequest, ProgramExit
 
@@ -60,6 +60,8 @@ class Interrupted:
 @dataclass(frozen=True, slots=True)
 class ConnectionClosed:
     """The end of the developer's connection, reported after its channels are closed."""
+
+    why: str = HUNG_UP
 
 
 # Events from the flow and the listener.

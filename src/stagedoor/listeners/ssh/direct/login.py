@@ -16,9 +16,9 @@ performs in order:
     ChannelClosed                         ReleaseChannel
     EndNotice; GatewayDrains              SendLine in the terminals
     PermissionChange                      refuse what is no longer granted, StopAgent, SendLine
-    SessionEnded                          EndSession; by the gateway also SendLine and CloseConnection
+    SessionEnded                          EndSession; by the gateway also SendLine, StopEntry, CloseConnection
     Interrupted                           CloseChannel, if its request waits
-    Interrupted; ChannelClosed            StopWait, if the last one that waits for a person has left
+    Interrupted; ChannelClosed            StopEntry, if the last one that waits for a person has left
     ConnectionClosed                      EndSession, and ReleaseChannel for what is left
 
 A program's channel is already open, so its refusal is SendLine and CloseChannel; for all others it is
@@ -81,8 +81,8 @@ class DirectLogin:
         permitted_extensions: frozenset[str],
         force_command: str | None = None,
     ) -> None:
-        self.is_closed = False
-        """Whether the developer's connection is closed."""
+        self.end_line: str | None = None
+        """Why the login accepts nothing more: it was ended, or its connection is closed. Else None."""
         self._name = name
         self._target = target
         self._permitted_extensions = permitted_extensions
@@ -129,8 +129,8 @@ class DirectLogin:
             case events.GatewayDrains(line):
                 self._is_draining = True
                 return self._send_line(line, lambda channel: channel.has_terminal)
-            case events.ConnectionClosed():
-                return self._on_connection_closed()
+            case events.ConnectionClosed(why):
+                return self._on_connection_closed(why)
         return self._on_channel(event)
 
     # Requests, and the session that they need.
@@ -153,8 +153,8 @@ class DirectLogin:
 
     def _find_refusal(self, request: events.Request) -> str | None:
         """Return why a request is refused before the flow is asked, or None."""
-        if self.is_closed:
-            return HUNG_UP
+        if self.end_line is not None:
+            return self.end_line
         match request:
             # A host is judged by its text, since the shell resolves the name.
             case events.ForwardRequest(_, host) if not is_loopback(host):
@@ -248,10 +248,13 @@ class DirectLogin:
     def _stop_waiting(self) -> list[effects.Effect]:
         """Stop the wait for a person if no program is left that needs it."""
         is_waiting = self._progress.name in PERSON_STEPS
-        if self.entering_number is None or not is_waiting or self._list_waiting():
+        if not is_waiting or self._list_waiting():
             return []
-        entering, self.entering_number = self.entering_number, None
-        return [effects.StopWait(entering)]
+        return self._stop_entry(self.end_line or HUNG_UP)
+
+    def _stop_entry(self, why: str) -> list[effects.Effect]:
+        number, self.entering_number = self.entering_number, None
+        return [] if number is None else [effects.StopEntry(number, why)]
 
     def _show_progress(self) -> list[effects.Effect]:
         """Show the step in terminals. Instructions for a person go to scp and rsync too, on stderr."""
@@ -299,26 +302,29 @@ class DirectLogin:
         ]
 
     def _on_ended(self, event: events.SessionEnded) -> list[effects.Effect]:
-        if self._session_number is None or event.session_number not in (None, self._session_number):
+        is_current = event.session_number in (None, self._session_number)
+        if not is_current or self.end_line is not None:
             return []
         if not event.by_gateway:  # the developer may enter again
             return self._end_session(event.end, event.detail)
+        # Without a session, the lines are for the programs that wait.
         lines = self._send_in_session(event.detail or event.end.value)
-        line = event.detail or f"this session is {event.end.value}"
-        return [*lines, *self._end_session(event.end, event.detail), effects.CloseConnection(line)]
+        self.end_line = line = event.detail or f"this session is {event.end.value}"
+        ended = self._end_session(event.end, event.detail)
+        return [*lines, *ended, *self._stop_entry(line), effects.CloseConnection(line)]
 
     def _end_session(self, end: EndReason, detail: str = "") -> list[effects.Effect]:
         number, self._session_number = self._session_number, None
         return [] if number is None else [effects.EndSession(number, end, detail)]
 
-    def _on_connection_closed(self) -> list[effects.Effect]:
-        self.is_closed = True
+    def _on_connection_closed(self, why: str) -> list[effects.Effect]:
+        self.end_line = line = self.end_line or why
         effect_list = self._end_session(
             EndReason.DOWNSTREAM_LOST if self._is_lost else EndReason.CLOSED
         )
         for number, channel in self._channels.items():
             if not channel.is_program:
-                effect_list.append(effects.AnswerRequest(number, HUNG_UP))
+                effect_list.append(effects.AnswerRequest(number, line))
             effect_list.append(effects.ReleaseChannel(number))
         self._channels.clear()
         return [*effect_list, *self._stop_waiting()]
