@@ -19,6 +19,8 @@ from stagedoor.session.runs import RunService
 from stagedoor.signin.login.ssh_sign_ins import SshSignInService
 from stagedoor.wire.rfc3339 import show_time
 
+_REFUSED = 255
+"""The exit status of a certificate's refusal, the same as ssh's own for errors."""
 _UNKNOWN_COMMAND = 127
 _NO_KEY = "you did not log in with the key of a sign-in"
 _HELP = """\
@@ -81,6 +83,8 @@ class AppPage:
     async def _answer(
         self, command: str | None, show: Callable[[str], None]
     ) -> tuple[str, str, int]:
+        if self._login.force_command is not None:
+            return "", "stagedoor: your certificate permits its own command only\n", _REFUSED
         # A reason is plain text, not shell syntax, so an apostrophe is an apostrophe.
         verb, *rest = (command or "")[:_MAX_COMMAND_CHARS].split() or [""]
         if verb == "request" and self._requests is not None:
@@ -106,9 +110,11 @@ class AppPage:
     def open_runs(
         self, command: str | None, chan: "asyncssh.SSHServerChannel[bytes]"
     ) -> RunChannel | None:
-        """Return the handler of a command `run` in this channel, or None for another command."""
+        """Return the handler of a command `run` in this channel, or None if `answer` answers the command."""
         runs = self._runs
         if runs is None or command is None or command.split(maxsplit=1)[:1] != ["run"]:
+            return None
+        if self._login.force_command is not None:
             return None
         return RunChannel(self._login, runs, chan)
 

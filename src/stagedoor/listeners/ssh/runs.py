@@ -46,7 +46,6 @@ class RunChannel:
         self._identity = login.identity
         self._translate = login.translate
         self._origin = LoginOrigin(AccessMethod.DIRECT, login.source)
-        self._is_forced = login.force_command is not None
         self._runs = runs
         self._chan = chan
         self._is_terminal = chan.get_terminal_type() is not None
@@ -66,13 +65,6 @@ class RunChannel:
             self._say(f"stagedoor: {error}")
             return USAGE_CODE
         assert command is not None, "the page has seen that it is a command `run`"
-        if self._is_forced:
-            # The certificate permits one command, whatever the client requests.
-            return self._refuse(
-                Denial(
-                    Reason.NO_GRANT, "your certificate permits its own command only, and no runs"
-                )
-            )
         return await self._perform(command)
 
     async def _perform(self, command: RunCommand) -> int:

@@ -285,7 +285,7 @@ SHELLS = {
     "its output is recorded": "其输出会被录制",
     "it starts once its input is complete: end it with Ctrl-D, or send none by ssh -n": "输入完整后才会启动：请用 Ctrl-D 结束输入，或用 ssh -n 不发送输入",
     "the input of run {0} comes from {1}, who started it": "运行 {0} 的输入由发起人 {1} 提供",
-    "your certificate permits its own command only, and no runs": "你的证书只允许其指定的命令，不允许运行",
+    "your certificate permits its own command only": "你的证书只允许其指定的命令",
     # ssh to the gateway itself.
     "This is a Stagedoor gateway: it leads to apps' shells and has none of its own.": "这是 Stagedoor 网关：它通往应用的 shell，自身没有 shell。",
     "ssh {0} ls           the apps that you may enter": "ssh {0} ls           你可以进入的应用",
