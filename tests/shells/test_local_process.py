@@ -290,7 +290,8 @@ def test_a_folder_that_cannot_be_made_is_told(host: ShellHost) -> None:
     (host.folder / "shells").touch()
     denial = asyncio.run(host.shells().ensure(grant(), ignore))
     assert isinstance(denial, Denial)
-    assert "could not be started; preparing" in denial.message
+    assert f"could not be started; preparing {host.folder}" in denial.message
+    assert str(host.folder) not in denial.line
 
 
 async def test_a_start_is_seen_as_starting(host: ShellHost) -> None:

@@ -31,10 +31,8 @@ def test_logins_to_shells_and_certificates_are_signed_by_the_agent(tmp_path: Pat
             (tmp_path / "agent").rename(tmp_path / "away")
             done = laptop.ssh("gw", "cert", config=config)
             assert (done.returncode, done.stdout) == (1, b"")
-            assert b"the gateway's user CA does not sign now; its log says why" in done.stderr
-            assert (
-                b"does not answer: No such file"
-                in laptop.ssh("app01@gw", "true", config=config).stderr
-            )
+            not_signed = b"the gateway's user CA does not sign now; its log says why"
+            assert not_signed in done.stderr
+            assert not_signed in laptop.ssh("app01@gw", "true", config=config).stderr
             (tmp_path / "away").rename(tmp_path / "agent")
             laptop.ssh("gw", "cert", config=config, check=True)

@@ -5,6 +5,7 @@ import hashlib
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import asyncssh
@@ -13,6 +14,7 @@ import pytest
 from stagedoor.model.denial import Denial
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.target import Target
+from stagedoor.net.ssh_agent import AgentError, AgentKey
 from stagedoor.upstream.command import run_command
 from stagedoor.upstream.connection import (
     CONGESTED_BYTES,
@@ -156,6 +158,20 @@ def test_the_message_for_a_shell_that_shares_no_key_exchange_says_what_to_offer(
     assert "host key" not in denial.message
     assert denial.line == (
         "the shell app01-ssh and the gateway have no algorithm in common; ask an administrator"
+    )
+
+
+def test_an_agent_that_does_not_sign_is_named_in_the_audit_only(tmp_path: Path) -> None:
+    with pytest.raises(AgentError) as raised:
+        AgentKey(tmp_path / "agent", "ssh-ed25519 AAAA").sign(b"")
+    upstream = GatewayLogin(lambda *_, **__: "", (), lambda target: ShellAccount(), lambda *_: None)
+    identity = Identity("dev", frozenset(), Method.PUBLIC_KEY)
+    denial = upstream._explain(raised.value, "app01-ssh", identity)
+    assert denial is not None
+    assert str(tmp_path) in denial.message
+    assert denial.line == (
+        "the gateway cannot log in to the shell app01-ssh: "
+        "the gateway's user CA does not sign now; its log says why"
     )
 
 

@@ -19,7 +19,14 @@ _MAX_BYTES = 64 * 1024
 
 
 class AgentError(StagedoorError):
-    """Raised when the agent does not sign. The message is the reason."""
+    """Raised when the agent does not sign. The message is the reason, which developers do not see."""
+
+    def __init__(self, agent: Path, why: str) -> None:
+        """Create the error: the agent at the socket `agent` does `why`."""
+        super().__init__(
+            f"the agent at {agent} (keys.user_ca_agent) {why}",
+            "the gateway's user CA does not sign now; its log says why",
+        )
 
 
 class AgentKey:
@@ -43,19 +50,16 @@ class AgentKey:
             answer = Reader(self._ask(request))
             if answer.read_byte() != _SIGN_RESPONSE:
                 raise AgentError(
-                    f"the agent at {self._agent} (keys.user_ca_agent) does not sign with the user CA's key; "
-                    "see whether it has it: SSH_AUTH_SOCK=… ssh-add -L"
+                    self._agent,
+                    "does not sign with the user CA's key; "
+                    "see whether it has it: SSH_AUTH_SOCK=… ssh-add -L",
                 )
             return answer.read_string()
         except OSError as error:
             why = error.strerror or str(error) or type(error).__name__
-            raise AgentError(
-                f"the agent at {self._agent} (keys.user_ca_agent) does not answer: {why}"
-            ) from None
+            raise AgentError(self._agent, f"does not answer: {why}") from None
         except TruncatedError:
-            raise AgentError(
-                f"the agent at {self._agent} (keys.user_ca_agent) answers in another protocol"
-            ) from None
+            raise AgentError(self._agent, "answers in another protocol") from None
 
     def _ask(self, request: bytes) -> bytes:
         with socket.socket(socket.AF_UNIX) as agent:

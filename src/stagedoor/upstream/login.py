@@ -183,7 +183,12 @@ class GatewayLogin:
             case ShellLoginError():
                 return error.denial
             case StagedoorError():
-                return _make_denial(f"the gateway cannot log in to the shell {name}: {error}")
+                what = f"the gateway cannot log in to the shell {name}"
+                return Denial(
+                    Reason.UPSTREAM_REFUSED,
+                    f"{what}: {error}",
+                    person_message=f"{what}: {error.public}",
+                )
             case asyncssh.KeyExchangeFailed() if error.reason.startswith("No matching "):
                 return _make_denial(
                     f"the shell {name} and the gateway have no algorithm in common",

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -257,8 +258,10 @@ class LocalShells:
                 place.mark_used()
                 return _shell(target, running)
         except OSError as error:
-            why = f"preparing {place.folder}: {error.strerror or error}"
-            return make_start_denial(target, why)
+            why = error.strerror or error
+            shown = make_start_denial(target, f"preparing its folder: {why}")
+            denial = make_start_denial(target, f"preparing {place.folder}: {why}")
+            return replace(denial, person_message=shown.message)
 
 
 def _terminate(places: Iterable[ShellFolder], stack: ExitStack) -> Iterator[tuple[int, int]]:
