@@ -1,20 +1,27 @@
 """The driver of a direct login and its channels, with fakes at both ends."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
 import asyncssh
 import pytest
 
+from stagedoor.listeners.ssh.direct import driver as driving
 from stagedoor.listeners.ssh.direct.channel import DirectChannel
 from stagedoor.listeners.ssh.direct.driver import DirectDriver, DirectParts
 from stagedoor.listeners.ssh.direct.events import ConnectionClosed, SessionEnded
+from stagedoor.listeners.ssh.direct.start import explain_not_started
 from stagedoor.model.certificate import ALL_EXTENSIONS
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.session import STOPPED, STOPPING, EndReason
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
+from stagedoor.recording.channel_audit import ChannelRequest
+from stagedoor.upstream.connection import MAX_MESSAGE_CHARS
+from stagedoor.upstream.session import SessionEndedError
 
 
 class _EndlessFlow:
@@ -85,6 +92,35 @@ async def test_a_login_whose_connection_the_gateway_closed_is_given_up_for_that_
     assert reasons == [STOPPING]
     with pytest.raises(asyncssh.ChannelOpenError, match=STOPPING):
         await forward
+
+
+async def test_a_login_whose_session_is_ended_meanwhile_is_refused_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    @asynccontextmanager
+    async def end_session(*_: object) -> AsyncIterator[None]:
+        raise SessionEndedError(EndReason.EVICTED, "closed by root")
+        yield
+
+    class Flow(_EndlessFlow):
+        async def enter(self, *_: object, **__: object) -> Any:
+            return SimpleNamespace(grant=SimpleNamespace(permissions=frozenset()))
+
+    monkeypatch.setattr(driving, "open_shell_session", end_session)
+    with pytest.raises(asyncssh.ChannelOpenError, match="closed by root"):
+        await make_driver(Flow()).open_forward("localhost", 80)
+
+
+def test_a_hostile_shells_reason_against_a_forward_is_one_short_line() -> None:
+    error = asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "no\x1b[2J\n" * 5000)
+    shell: Any = None
+    request = ChannelRequest("forward", "localhost:80")
+    explained = explain_not_started(error, request, "app01-ssh", shell)
+    assert explained is not None
+    why, code = explained
+    assert code == asyncssh.OPEN_CONNECT_FAILED
+    assert why.isprintable()
+    assert len(why) <= MAX_MESSAGE_CHARS
 
 
 @pytest.mark.parametrize(

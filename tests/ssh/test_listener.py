@@ -21,6 +21,7 @@ from stagedoor.model.identity import Identity, Method
 from stagedoor.model.rate import Rate
 from stagedoor.model.session import CONNECT_AGAIN
 from stagedoor.model.source import Source
+from stagedoor.net import aio
 from stagedoor.net.tcp import TcpStream
 from tests.waiting import BOUND_S
 
@@ -77,6 +78,22 @@ async def read_all(client: socket.socket) -> bytes:
     while more := await read(client):
         received += more
     return received
+
+
+async def test_a_socket_that_asyncio_does_not_take_leaves_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def hand_over(stream: TcpStream, *_: object) -> None:
+        stream.detach().close()
+        raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr(aio, "hand_over", hand_over)
+    front = Front()
+    with front.connect() as client:
+        assert await read_all(client) == b""
+    async with asyncio.timeout(BOUND_S):
+        await front.listener.close()
+    assert front.listener.connection_count == 0
 
 
 async def test_a_connection_that_waits_for_its_handshake_does_not_hold_up_the_close() -> None:

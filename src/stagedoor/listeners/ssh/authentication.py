@@ -74,10 +74,10 @@ class SshAuthentication:
         return self._pending_key.take_partial_success()
 
     def count_failed_try(self) -> bool:
-        """Count a failed try, and return whether it was the last one allowed."""
+        """Count a failed try, and return whether the limit is reached."""
         self._tries += 1
         # Clients try `none` first, to get the list of methods (RFC 4252 §5.2).
-        return self._tries > MAX_AUTH_TRIES + 1
+        return self._tries >= MAX_AUTH_TRIES + 1
 
     def take_verified_credential(self) -> VerifiedCredential:
         """Return the credential that has logged the client in."""

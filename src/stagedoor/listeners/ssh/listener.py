@@ -179,7 +179,11 @@ class SshListener:
             if wait_s:
                 await self._wait(router, wait_s)
             handed_over = True
-            await aio.hand_over(stream, connection, arrival.received)
+            try:
+                await aio.hand_over(stream, connection, arrival.received)
+            except OSError:
+                self._remove(router)  # asyncssh has not started, so it will not report the end
+                raise
             if self._draining.is_set():
                 connection.hang_up(CONNECT_AGAIN)
         except OSError:

@@ -195,8 +195,8 @@ class DirectDriver:
                 await self._run_session(session_number, entered)
         except ShellLoginError as error:
             refusal = error.denial.line
-        except SessionEndedError:
-            refusal = "the session was ended before it began"  # ignored once it has started
+        except SessionEndedError as error:
+            refusal = str(error)  # ignored once it has started
         except asyncio.CancelledError as error:
             refusal = explain_cancellation(error)
             raise

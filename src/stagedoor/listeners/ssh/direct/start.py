@@ -92,7 +92,7 @@ def explain_not_started(
         case RecordingError():
             why = f"this session has to be recorded and cannot be ({error}); report this to an administrator"
         case asyncssh.ChannelOpenError() if is_forward:
-            why, code = error.reason, error.code
+            why, code = to_one_line(error.reason, MAX_MESSAGE_CHARS), error.code
         case asyncssh.ChannelOpenError(code=asyncssh.OPEN_REQUEST_PTY_FAILED):
             why = f"the shell {name} gives no terminal; try without (ssh -T)"
         case asyncssh.ChannelOpenError(code=asyncssh.OPEN_REQUEST_SESSION_FAILED):

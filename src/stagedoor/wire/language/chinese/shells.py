@@ -74,7 +74,6 @@ SHELLS = {
     "this shell has stopped": "此 shell 已停止",
     "this shell stops in {0} s": "此 shell 将在 {0} 秒后停止",
     "the session has ended": "会话已结束",
-    "the session was ended before it began": "会话在开始之前已被结束",
     "the gateway stopped": "网关已停止",
     "the tunnel's endpoint could not be reached: {0}": "无法连接隧道的端点：{0}",
     "the session cannot be resumed now: {0}": "目前无法续接会话：{0}",
