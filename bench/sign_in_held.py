@@ -28,7 +28,7 @@ from tests.login.conftest import settings
 
 from markdown import HEAD, hand_out, options, row
 from measure import raise_open_files
-from stagedoor.listeners.ssh.pending_keys import LIMITS
+from stagedoor.listeners.ssh.pending_keys import PENDING_LIMITS
 
 WORKERS = 5
 LOGINS = 200
@@ -104,7 +104,7 @@ def holders(port: int, first: int, count: int, parent: Connection) -> None:
     async def all_() -> None:
         tasks: list[asyncio.Task[object]] = []
         for number in range(first, first + count):
-            await hold(port, number // LIMITS.of_source, tasks)
+            await hold(port, number // PENDING_LIMITS.of_source, tasks)
         parent.send(len(tasks))
         await asyncio.to_thread(parent.recv)
         parent.send(sum(not task.done() for task in tasks))
@@ -157,7 +157,7 @@ def main() -> None:
     """Run the benchmark."""
     given = options(__doc__, "a tenth of it")
     part = 10 if given.quick else 1
-    most, count = WORKERS * LIMITS.of_all // part, LOGINS // part
+    most, count = WORKERS * PENDING_LIMITS.of_all // part, LOGINS // part
     raise_open_files()
     busy = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as named:

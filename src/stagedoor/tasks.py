@@ -38,7 +38,10 @@ class Tasks:
             task.cancel(why)
 
     async def wait(self) -> None:
-        """Wait until all tasks have ended, however they end. To cancel the wait cancels none of them."""
+        """Wait until all tasks have ended, however they end.
+
+        Cancelling the wait does not cancel the tasks.
+        """
         if self._running:
             await asyncio.wait(self._running)
 

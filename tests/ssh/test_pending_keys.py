@@ -18,7 +18,7 @@ import pytest
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.certificates.revocation import FRESH_S
-from stagedoor.listeners.ssh.pending_keys import LIMITS, PendingKey, PendingLogins
+from stagedoor.listeners.ssh.pending_keys import PENDING_LIMITS, PendingKey, PendingLogins
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.fair_queue import PendingLimits
 from stagedoor.model.source import Source
@@ -349,7 +349,7 @@ def test_so_many_of_a_source_wait_and_others_log_in_meanwhile(
     laptop: Laptop, tmp_path: Path
 ) -> None:
     config = new_config(laptop, new_key(tmp_path / "new"))
-    waiting = [ssh(config, "app01@gw", "true") for _ in range(LIMITS.of_source)]
+    waiting = [ssh(config, "app01@gw", "true") for _ in range(PENDING_LIMITS.of_source)]
     try:
         for client in waiting:
             client.asked()
@@ -445,7 +445,7 @@ def test_the_first_unknown_key_waits_once_all_others_were_refused() -> None:
 
 @pytest.mark.identity(19)
 def test_a_thousand_of_many_sources_are_bounded_and_leave_nothing_behind() -> None:
-    holds = PendingLogins(replace(LIMITS, of_source=2))
+    holds = PendingLogins(replace(PENDING_LIMITS, of_source=2))
     with contextlib.ExitStack() as stack:
         crowded_out: list[int] = []
         taken = 0

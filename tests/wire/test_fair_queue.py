@@ -141,7 +141,7 @@ def test_a_56_of_a_shared_48_pushes_out_its_own() -> None:
     neighbours = [f"2001:db8:bad:{number << 8:x}::/64" for number in range(1, 100)]
     for source in [*neighbours, *attackers(250)]:
         limit.enter(source, source)
-    assert all(limit.of_source(source) == [source] for source in neighbours)
+    assert all(limit.list_keys_of(source) == [source] for source in neighbours)
 
 
 def test_a_48_has_one_turn_at_a_time() -> None:
@@ -191,5 +191,5 @@ def test_networks_within_networks_are_counted_as_they_come_and_go(
             queue.remove(waiting.pop(number % len(waiting)))
         assert len(queue) == len(waiting) <= 8
         for of in {source for _, source in waiting}:
-            assert list(queue.of_source(of)) == [key for key in waiting if key[1] == of]
+            assert list(queue.list_keys_of(of)) == [key for key in waiting if key[1] == of]
         assert queue.count_keys() == Counter(source for _, source in waiting)

@@ -8,7 +8,12 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 
 from stagedoor.authn.passes import judge_pass
-from stagedoor.model.certificate import SIGN_IN_KEY_ID, Certificate
+from stagedoor.model.certificate import (
+    SIGN_IN_KEY_ID,
+    SOURCE_ADDRESS,
+    UNDERSTOOD_OPTIONS,
+    Certificate,
+)
 from stagedoor.model.credential import KeyCredential
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method
@@ -20,10 +25,6 @@ from stagedoor.wire.ssh.blob import format_fingerprint
 from stagedoor.wire.ssh.krl import Revocations
 from stagedoor.wire.target import parse_login, quote_name
 
-FORCE_COMMAND = "force-command"
-SOURCE_ADDRESS = "source-address"
-VERIFY_REQUIRED = "verify-required"
-_UNDERSTOOD = frozenset({FORCE_COMMAND, SOURCE_ADDRESS, VERIFY_REQUIRED})
 _SHOWN_KEY_ID = 64
 
 
@@ -133,7 +134,7 @@ def _check_use(certificate: Certificate, source: Source, now: float) -> Denial |
         return _make_denial(
             f"{named} is not valid yet, for another {early:.1f} min; is the clock of this machine right?"
         )
-    unknown = certificate.critical_options.keys() - _UNDERSTOOD
+    unknown = certificate.critical_options.keys() - UNDERSTOOD_OPTIONS
     if unknown:
         # PROTOCOL.certkeys: a certificate with an unknown critical option must not be accepted.
         return _make_denial(

@@ -101,21 +101,21 @@ def _issued_to(identity: Identity, id_: bytes) -> dict[str, Any]:
     }
 
 
-def renew_end(shown: SignInPass, now: float, lifetimes: Lifetimes) -> float | None:
+def renew_end(sign_in: SignInPass, now: float, lifetimes: Lifetimes) -> float | None:
     """Return the new end of a sign-in that was just used, or None to leave it as it is.
 
     Each renewal is a change of the policy that every worker reads, so a sign-in is renewed at most
     once in an eighth of `session_s`.
     """
-    if shown.expires_at - now > lifetimes.session_s * _RENEW_BELOW:
+    if sign_in.expires_at - now > lifetimes.session_s * _RENEW_BELOW:
         return None
-    end = min(now + lifetimes.session_s, shown.latest_end)
-    return end if end > shown.expires_at else None
+    end = min(now + lifetimes.session_s, sign_in.latest_end)
+    return end if end > sign_in.expires_at else None
 
 
-def is_use_stale(shown: SignInPass, now: float) -> bool:
+def is_use_stale(sign_in: SignInPass, now: float) -> bool:
     """Return whether the last stored use of a sign-in is old enough that this use must be stored."""
-    return shown.last_used_at is None or now - shown.last_used_at >= USE_S
+    return sign_in.last_used_at is None or now - sign_in.last_used_at >= USE_S
 
 
 def make_link_identity(user: User, scopes: tuple[str, ...] | None = None) -> Identity:
@@ -142,48 +142,57 @@ def by_provider(user: User, provider: str) -> Identity:
 
 
 def judge_pass(
-    shown: WebPass | None,
+    web_pass: WebPass | None,
     policy: Policy,
     now: float,
     stale_s: Mapping[str, float] = MappingProxyType({}),
 ) -> Identity | Denial:
-    """Return the identity of the user with the pass `shown`, by the current policy, or a denial.
+    """Return the identity of the user with `web_pass`, by the current policy, or a denial.
 
-    `shown` is None for a secret of no pass or of a used one, which is refused like an expired pass. `stale_s`
-    maps identity providers to seconds; the default is `STALE_S`.
+    `web_pass` is None for a secret of no pass or of a used one, which is refused like an expired pass.
+    `stale_s` maps identity providers to seconds; the default is `STALE_S`.
     """
-    if shown is None or shown.expires_at <= now:
+    if web_pass is None or web_pass.expires_at <= now:
         return Denial(
             Reason.CREDENTIAL_WRONG,
             f"this sign-in or link is used up, or its time is over; {SIGN_IN_AGAIN}",
         )
-    over = policy.explain_sign_in_end(shown.name, shown.sign_in, now) if shown.sign_in else None
+    over = (
+        policy.explain_sign_in_end(web_pass.name, web_pass.sign_in, now)
+        if web_pass.sign_in
+        else None
+    )
     if over is not None:
         return Denial(Reason.CREDENTIAL_WRONG, over)
-    void = policy.explain_void(shown)
+    void = policy.explain_void(web_pass)
     if void is not None:
         return Denial(Reason.CREDENTIAL_WRONG, f"{void}; {SIGN_IN_AGAIN}")
-    if shown.method is Method.SSO and (stale := _check_freshness(shown, now, stale_s)) is not None:
+    if (
+        web_pass.method is Method.SSO
+        and (stale := _check_freshness(web_pass, now, stale_s)) is not None
+    ):
         return stale
-    user = policy.users[shown.name]
-    token = policy.tokens.get(shown.credential_id or "") if shown.method is Method.TOKEN else None
+    user = policy.users[web_pass.name]
+    token = (
+        policy.tokens.get(web_pass.credential_id or "") if web_pass.method is Method.TOKEN else None
+    )
     return Identity(
-        shown.name,
+        web_pass.name,
         user.groups,
-        shown.method,
-        shown.credential_id,
-        shown.scopes,
-        user.password_hash if shown.method is Method.PASSWORD else None,
-        shown.sign_in,
+        web_pass.method,
+        web_pass.credential_id,
+        web_pass.scopes,
+        user.password_hash if web_pass.method is Method.PASSWORD else None,
+        web_pass.sign_in,
         token_ends_at=token.expires_at if token else None,
     )
 
 
-def _check_freshness(shown: WebPass, now: float, stale_s: Mapping[str, float]) -> Denial | None:
+def _check_freshness(web_pass: WebPass, now: float, stale_s: Mapping[str, float]) -> Denial | None:
     """Return a denial if the provider has not answered for too long, since it may have removed the user."""
-    provider = shown.credential_id or ""
+    provider = web_pass.credential_id or ""
     limit_s = stale_s.get(provider, STALE_S)
-    if shown.answered_at is None or now - shown.answered_at <= limit_s:
+    if web_pass.answered_at is None or now - web_pass.answered_at <= limit_s:
         return None
     return Denial.with_fix(
         Reason.UPSTREAM_TIMEOUT,

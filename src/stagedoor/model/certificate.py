@@ -1,4 +1,4 @@
-"""OpenSSH user certificates (OpenSSH's PROTOCOL.certkeys), parsed but not verified, and their extensions."""
+"""OpenSSH user certificates (PROTOCOL.certkeys), parsed but not verified; their extensions and options."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +11,12 @@ PORT_FORWARDING = "permit-port-forwarding"
 AGENT_FORWARDING = "permit-agent-forwarding"
 ALL_EXTENSIONS = frozenset({PTY, PORT_FORWARDING, AGENT_FORWARDING})
 """The extensions that a login through the gateway can have."""
+
+FORCE_COMMAND = "force-command"
+SOURCE_ADDRESS = "source-address"
+VERIFY_REQUIRED = "verify-required"
+UNDERSTOOD_OPTIONS = frozenset({FORCE_COMMAND, SOURCE_ADDRESS, VERIFY_REQUIRED})
+"""The critical options that the gateway understands."""
 
 SIGN_IN_KEY_ID = "sign-in "
 """The prefix of the key id in certificates that the gateway issues to sign-ins; their serial is the

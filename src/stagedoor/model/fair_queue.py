@@ -100,7 +100,7 @@ class FairQueue(Generic[Key]):
     def __len__(self) -> int:
         return self._all.size
 
-    def of_source(self, source: str) -> Sequence[Key]:
+    def list_keys_of(self, source: str) -> Sequence[Key]:
         """Return the keys of `source`, the oldest first."""
         network = self._all.find(list_networks(source))
         return list(network.keys) if network else []
@@ -109,7 +109,7 @@ class FairQueue(Generic[Key]):
         """Return how many keys each source has."""
         return Counter(path[-1] for path in self._path_of.values())
 
-    def of_fullest(self) -> Sequence[Key]:
+    def list_fullest_keys(self) -> Sequence[Key]:
         """Return the keys of the source that has to make room, the oldest first.
 
         It is the one with the most keys within the network with the most; among equals, the one that has
@@ -133,7 +133,7 @@ class FairQueue(Generic[Key]):
         """Add `key`, and return the key that loses its place for it, or None.
 
         That is the oldest key, which has had the most time, of the source that has to make room
-        (`of_fullest`), or of `source` itself if it has used all of its places.
+        (`list_fullest_keys`), or of `source` itself if it has used all of its places.
         """
         victim: Key | None = None
         own = self._all.find(list_networks(source))

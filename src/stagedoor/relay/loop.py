@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 
+from stagedoor.model.denial import Denial
 from stagedoor.model.session import STOPPED, EndReason, SessionResult
 from stagedoor.relay.limits import RelayLimits
 from stagedoor.relay.poller import FAILED, HANG_UP, PEER_SHUTDOWN, READ, URGENT, WRITE, Poller
@@ -15,7 +16,7 @@ from stagedoor.relay.ports import Preface, Stream
 from stagedoor.relay.pump import Pump
 from stagedoor.relay.splice import Splice
 from stagedoor.relay.tunnel import OnEnd, Tunnel
-from stagedoor.relay.watched import FAULT, WatchedTunnels
+from stagedoor.relay.watched import WatchedTunnels
 
 log = logging.getLogger(__name__)
 
@@ -170,7 +171,7 @@ class Relay:
             log.critical("relay: its thread failed, and every tunnel ends", exc_info=True)
             with self._lock:
                 self._closing = True
-            self._stop(EndReason.FAULT, FAULT)
+            self._stop(EndReason.FAULT, Denial.of_fault().message)
         self._poller.close()
         self._splice.pipes.close_free()
         with self._lock:  # another thread may be writing to it

@@ -96,7 +96,7 @@ class Splice:
     def _pour(self, direction: Direction) -> bool:
         """Empty the direction's pipe into the sink, and give it back. Return False if the sink blocks."""
         pipe = direction.pipe
-        assert pipe is not None, "the callers have looked"
+        assert pipe is not None, "the callers have checked"
         try:
             while pipe.full:
                 taken = os.splice(

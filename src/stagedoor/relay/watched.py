@@ -29,8 +29,6 @@ _OPEN, _SHUT, _ENDED = Stage.OPEN, Stage.SHUT, Stage.ENDED
 _LAST_TURNS = 16
 _NORMAL_ENDS = (EndReason.CLOSED, EndReason.UNREACHED)
 
-FAULT = Denial.of_fault().message
-
 
 class ClosedStream:
     """A stream in place of a closed upstream. It drops what it receives, and sends nothing."""
@@ -150,7 +148,7 @@ class WatchedTunnels:
             self._fail(direction.twin, error.__cause__)
         except Exception:  # a fault in one tunnel must not end the others
             log.exception("relay: a tunnel ended by an internal fault")
-            self.finish(tunnel, EndReason.FAULT, FAULT)
+            self.finish(tunnel, EndReason.FAULT, Denial.of_fault().message)
 
     def fail_by_error(self, direction: Direction) -> None:
         """Fail the direction with its socket's error, unless reading or writing has reported it."""

@@ -108,7 +108,7 @@ class ShellConnection(asyncssh.SSHClientConnection):
     ) -> None:
         super().__init__(asyncio.get_running_loop(), options, wait="auth")
         self._socket = sock
-        self._chatter = MessageRateLimit(self._loop.time())
+        self._message_rate = MessageRateLimit(self._loop.time())
         self._tcp: asyncio.Transport | None = None
         self._holds: set[str] = set()
         """The current reasons to send no data."""
@@ -184,7 +184,7 @@ class ShellConnection(asyncssh.SSHClientConnection):
 
     def _find_breach(self, kind: int) -> str | None:
         """Count a message, and return how the shell breaks the limits, or None."""
-        if not self._chatter.count_message(kind, self._loop.time()):
+        if not self._message_rate.count_message(kind, self._loop.time()):
             return "it sends requests and other messages without end, and no data"
         if len(self._channels) > CHANNELS:
             return f"it opened more than {CHANNELS} channels"
@@ -224,7 +224,7 @@ class ShellConnection(asyncssh.SSHClientConnection):
     def send_packet(self, pkttype: int, *args: bytes, handler: Any = None) -> None:
         """Send a packet. Each data packet allows the shell more messages."""
         if pkttype == _DATA:
-            self._chatter.count_data()
+            self._message_rate.count_data()
         super().send_packet(pkttype, *args, handler=handler)
 
     def pause_writing(self) -> None:

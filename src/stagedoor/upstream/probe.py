@@ -31,7 +31,7 @@ async def fetch_host_key(
     return " ".join(key.export_public_key().decode("ascii").split()[:2])
 
 
-class _Shown(asyncssh.SSHClient):
+class _CertificateCheck(asyncssh.SSHClient):
     """A client that trusts one CA and no keys. `fault` is why ssh would not accept what the server shows."""
 
     def __init__(self, ca: asyncssh.SSHKey) -> None:
@@ -51,23 +51,23 @@ async def find_certificate_fault(
 
     This does not log in. Raises OSError.
     """
-    shown = _Shown(asyncssh.import_public_key(ca_line))
+    check = _CertificateCheck(asyncssh.import_public_key(ca_line))
     try:
         async with asyncio.timeout(timeout_s):
             connection = await asyncssh.connect(
                 host, port, config=None, host_key_alias=name, known_hosts=([], [], []),
-                client_factory=lambda: shown, client_keys=None, agent_path=None, gss_host=None,
+                client_factory=lambda: check, client_keys=None, agent_path=None, gss_host=None,
                 password_auth=False, kbdint_auth=False, public_key_auth=False, username="stagedoor",
                 server_host_key_algs="default",  # certificates first
             )  # fmt: skip
             connection.abort()
     except asyncssh.HostKeyNotVerifiable as error:
-        return shown.fault or f"its certificate does not hold: {error.reason}"
+        return check.fault or f"its certificate does not hold: {error.reason}"
     except asyncssh.PermissionDenied:
         pass  # after the key exchange: the certificate was accepted
     except (asyncssh.Error, TimeoutError) as error:
         raise OSError(str(error) or f"no host key within {timeout_s:g} s") from None
-    return shown.fault
+    return check.fault
 
 
 class _Offer(SSHLocalKeyPair):

@@ -40,8 +40,6 @@ from stagedoor.session.entered import EnteredSession
 from stagedoor.upstream.connection import explain_hang_up
 from stagedoor.upstream.login import GatewayLogin, ShellLoginError
 
-FAULT = Denial.of_fault().message
-
 
 class IdleTimer:
     """A timer that expires if `restart` is not called for `timeout_s` (None: never).
@@ -251,7 +249,7 @@ class ShellSession:
                 )
             case asyncssh.Error() | OSError():
                 return EndReason.UPSTREAM_LOST, explain_hang_up(self._shell_name, error)
-        return EndReason.FAULT, FAULT
+        return EndReason.FAULT, Denial.of_fault().message
 
 
 @asynccontextmanager

@@ -51,7 +51,7 @@ class ClientConnection(BoundedConnection):
 
     def _cleanup(self, exc: Exception | None) -> None:
         super()._cleanup(exc)
-        # What refers back to the connection would keep it until the garbage collector looks for cycles.
+        # Delete references back to the connection; the cycle would keep it until the garbage collector runs.
         self._recv_handler = skip_data
         del self._protocol_factory, self.router
 

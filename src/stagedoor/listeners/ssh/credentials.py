@@ -9,7 +9,7 @@ from functools import partial
 
 import asyncssh
 
-from stagedoor.model.certificate import ALL_EXTENSIONS
+from stagedoor.model.certificate import ALL_EXTENSIONS, FORCE_COMMAND, VERIFY_REQUIRED
 from stagedoor.model.credential import Credential, KeyCredential
 from stagedoor.model.identity import Identity
 from stagedoor.wire.ssh.blob import Reader, TruncatedError, format_fingerprint
@@ -28,8 +28,6 @@ SIGNATURE_ALGORITHMS = (
     "rsa-sha2-256",
 )
 NO_TOUCH = "no-touch-required"
-FORCE_COMMAND = "force-command"
-VERIFY_REQUIRED = "verify-required"
 _USER_VERIFIED = 0x04
 """The flag in a security key's signature for a verified PIN or fingerprint (WebAuthn §6.1)."""
 
@@ -88,16 +86,16 @@ def read_offered_key(login_name: str, blob: bytes) -> ClientKey | None:
     return ClientKey(credential, key)
 
 
-def is_signed_by_owner(shown: ClientKey, message: bytes, signature: bytes) -> bool:
+def is_signed_by_owner(offered: ClientKey, message: bytes, signature: bytes) -> bool:
     """Return whether `signature` over `message` was made with the private key.
 
     A security key must have been touched, unless its certificate has no-touch-required
     (PROTOCOL.certkeys). A registered key cannot have that option.
     """
-    certificate = shown.credential.certificate
+    certificate = offered.credential.certificate
     untouched = certificate is not None and NO_TOUCH in certificate.extensions
-    shown.key.set_touch_required(not untouched)
-    if not _verify(shown.key, message, signature):
+    offered.key.set_touch_required(not untouched)
+    if not _verify(offered.key, message, signature):
         return False
     wants_pin = certificate is not None and VERIFY_REQUIRED in certificate.critical_options
     # As in sshd(8), the option applies to security keys only.

@@ -64,7 +64,7 @@ class Startups(FairQueue[Key]):
         """Add `key`, and return the connection to drop to make room for it, or None."""
         victim: Key | None = None
         if len(self) and self._must_drop():
-            keys = self.of_fullest()
+            keys = self.list_fullest_keys()
             victim = keys[int(self._roll() * len(keys))]
             self.remove(victim)
         self.add(key, source)

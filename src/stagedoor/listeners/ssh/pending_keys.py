@@ -22,7 +22,7 @@ from stagedoor.model.fair_queue import FairQueue, Full, PendingLimits
 from stagedoor.model.source import Source, find_source_network
 from stagedoor.signin.login.ssh_sign_ins import SshSignInService
 
-LIMITS = PendingLimits(of_source=5, of_site=40, of_all=200)
+PENDING_LIMITS = PendingLimits(of_source=5, of_site=40, of_all=200)
 """The limits of a worker, so that a flood of keys cannot fill it."""
 CROWDED_OUT = (
     "too many logins wait for a sign-in, and your network has the most of them; connect again"
@@ -38,7 +38,7 @@ Cancel = Callable[[], None]
 class PendingLogins:
     """The waiting logins of all connections of a listener."""
 
-    def __init__(self, limits: PendingLimits = LIMITS) -> None:
+    def __init__(self, limits: PendingLimits = PENDING_LIMITS) -> None:
         self._limits = limits
         self._waiting: FairQueue[Cancel] = FairQueue()
 
@@ -63,7 +63,7 @@ class PendingLogins:
         """
         fullest = self._judge_entry(source)
         if isinstance(fullest, str):
-            newest = self._waiting.of_source(fullest)[-1]
+            newest = self._waiting.list_keys_of(fullest)[-1]
             self._waiting.remove(newest)
             newest()
         place = partial(cancel)  # a distinct key, since two logins may have the same `cancel`
@@ -137,8 +137,8 @@ class PendingKey:
 
         Hang up if the client ends the wait.
         """
-        assert self._sign_ins is not None, "nothing is held without"
-        assert self.proved_key is not None, "the caller has looked"
+        assert self._sign_ins is not None, "a key is held only if sign-ins are enabled"
+        assert self.proved_key is not None, "the caller has checked"
         client.suspend_login_timeout()
         credential, network = self.proved_key.credential, find_source_network(self._source.address)
         key = UnknownKey(
@@ -148,8 +148,8 @@ class PendingKey:
             with self._pending_logins.take_place(network, partial(client.hang_up, CROWDED_OUT)):
                 return await self._sign_ins.bind(key, client.send_auth_banner)
         except BaseException:
-            # The client's next request ended the wait. From here on no timer and no count would bound the
-            # client.
+            # The client's next request ended the wait. Without a hang-up, no timer or limit would apply to
+            # the client any more.
             if not client.is_closed():
                 client.hang_up("the wait for a sign-in was interrupted; connect again")
             raise

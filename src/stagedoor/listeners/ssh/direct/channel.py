@@ -301,7 +301,7 @@ class ShellSide(asyncssh.SSHClientSession[bytes], asyncssh.SSHTCPSession[bytes])
         self._shell_name = shell_name
 
     def connection_made(self, chan: Any) -> None:
-        """Connect the shell's channel: its bytes pass at once."""
+        """Connect the shell's channel. Its bytes go to the developer immediately."""
         if self._channel.is_released:  # it took too long, or the client left
             chan.abort()
             return

@@ -72,7 +72,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
         """Inspects the shell's first bytes; None once it has seen enough."""
         self._refused: str | None = None
         """Why the shell refused the connection. From then on the client's bytes are dropped."""
-        self._parting: asyncio.TimerHandle | None = None
+        self._farewell_timer: asyncio.TimerHandle | None = None
         self._idle = IdleTimer(idle_timeout_s)
 
     # For the flow and the registry (`session.ports.RelayHandle`), on any thread.
@@ -184,7 +184,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
         if data is None:
             return
         if data:
-            self._hand_on(data)
+            self._send_downstream(data)
             return
         self._shell_ended = True
         self.update()
@@ -192,7 +192,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
             self._chan.write_eof()
             self._end_if_both()
 
-    def _hand_on(self, data: bytes) -> None:
+    def _send_downstream(self, data: bytes) -> None:
         assert self._chan is not None
         self._idle.restart()
         self._received += len(data)
@@ -265,7 +265,9 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
         if self._client_ended:
             self.finish(EndReason.UNREACHED)
         else:
-            self._parting = self._loop.call_later(FAREWELL_S, self.finish, EndReason.UNREACHED)
+            self._farewell_timer = self._loop.call_later(
+                FAREWELL_S, self.finish, EndReason.UNREACHED
+            )
         return True
 
     def _upstream_failed(self, error: OSError) -> None:
@@ -273,7 +275,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
             # A shell that refuses does not wait for our bytes, so a write may fail before its line is read.
             with suppress(OSError):
                 if data := self._upstream.recv(READ_BYTES):
-                    self._hand_on(data)
+                    self._send_downstream(data)
         if self._explain_refusal():
             return
         lost = isinstance(error, TimeoutError)
@@ -292,8 +294,8 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
         if self._refused:
             end, detail = EndReason.UNREACHED, self._refused
         self._idle.cancel()
-        if self._parting is not None:
-            self._parting.cancel()
+        if self._farewell_timer is not None:
+            self._farewell_timer.cancel()
         self.update()
         self._loop.remove_writer(self._upstream.fileno())
         if end is EndReason.CLOSED and not self._waiting:
