@@ -1,6 +1,7 @@
 """What a browser answers about passkeys: each lie is refused, in the same words."""
 
 import json
+import tracemalloc
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +22,7 @@ from stagedoor.authn.passkeys import (
     read_registration,
 )
 from stagedoor.model.passkey import PasskeyRecord, RelyingParty
+from stagedoor.model.units import MIB
 from tests.authn.authenticator import PRESENT, VERIFIED, Authenticator, to_bytes, to_text
 
 ORIGIN = "https://gw.example"
@@ -211,6 +213,40 @@ def test_whatever_is_sent_is_refused_and_raises_nothing(at: list[str], value: An
         assert read_assertion(RP, CHALLENGE, passkey, lie) is NOT_RIGHT
     made = authenticator.create(make_registration_options(RP, "dev", [], CHALLENGE))
     read_registration(RP, CHALLENGE, changed(made, ["response", "attestationObject"], value))
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        ["id"],
+        ["rawId"],
+        *(
+            ["response", name]
+            for name in (
+                "clientDataJSON",
+                "attestationObject",
+                "authenticatorData",
+                "signature",
+                "userHandle",
+            )
+        ),
+    ],
+)
+def test_a_number_in_place_of_bytes_takes_no_memory(at: list[str]) -> None:
+    authenticator = Authenticator(ORIGIN)
+    passkey = registered(authenticator)
+    answer = authenticator.get(asked(passkey))
+    options = make_registration_options(RP, "dev", [], CHALLENGE)
+    whole = {**answer["response"], **authenticator.create(options)["response"]}
+    lie = changed({**answer, "response": {"userHandle": None, **whole}}, at, 64 * MIB)
+    tracemalloc.start()
+    try:
+        assert read_passkey_id(lie) is None
+        assert read_registration(RP, CHALLENGE, lie) is NOT_RIGHT
+        assert read_assertion(RP, CHALLENGE, passkey, lie) is NOT_RIGHT
+        assert tracemalloc.get_traced_memory()[1] < 8 * MIB
+    finally:
+        tracemalloc.stop()
 
 
 @given(st.binary(max_size=300))

@@ -30,6 +30,14 @@ from stagedoor.model.passkey import PasskeyRecord, RelyingParty
 _VERIFIED = UserVerificationRequirement.REQUIRED
 _ALGORITHMS = (-7, -8, -257)
 """ES256, EdDSA and RS256 (IANA COSE registry). Every authenticator supports one of them."""
+_BASE64URL = (
+    "clientDataJSON",
+    "attestationObject",
+    "authenticatorData",
+    "signature",
+    "userHandle",
+)
+"""The members of the inner response that are bytes in base64url (WebAuthn Level 3 §5.1)."""
 _ID_CHARS = 16
 MAX_CREDENTIAL_BYTES = 4096
 NOT_RIGHT = Denial(
@@ -86,6 +94,7 @@ def read_registration(
 ) -> NewPasskey | Denial:
     """Verify a registration and return the passkey that the browser has made (§7.1)."""
     try:
+        _check_types(response)
         data = _server(rp).register_complete(_state(challenge), response)
         credential = data.credential_data
         is_framed = _is_framed(response)
@@ -118,6 +127,7 @@ def make_assertion_options(
 def read_passkey_id(response: Response) -> str | None:
     """Return the unverified id of the passkey that a response names, or None if it names none."""
     try:
+        _check_types(response)
         return derive_passkey_id(AuthenticationResponse.from_dict(response).raw_id)
     except Exception:  # as above
         return None
@@ -143,6 +153,7 @@ def read_assertion(
     if passkey.rp_id != rp.id:
         return NOT_RIGHT
     try:
+        _check_types(response)
         known = AttestedCredentialData(passkey.credential)
         _server(rp).authenticate_complete(_state(challenge), [known], response)
         answer = AuthenticationResponse.from_dict(response).response
@@ -158,6 +169,17 @@ def read_assertion(
     if (count or passkey.sign_count) and count <= passkey.sign_count:
         return CLONED
     return count
+
+
+def _check_types(response: Response) -> None:
+    """Raise TypeError if a number is in place of base64url.
+
+    The library would pass it to `bytes`, which allocates as many bytes.
+    """
+    inner = response["response"]
+    for value in (response.get("id"), response.get("rawId"), *map(inner.get, _BASE64URL)):
+        if not isinstance(value, str | None):
+            raise TypeError("not base64url")
 
 
 def _is_framed(response: Response) -> bool:
