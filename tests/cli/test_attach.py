@@ -1,5 +1,6 @@
 """`stagedoor attach`: what it says of itself before it reaches any gateway."""
 
+import json
 import re
 import socket
 import ssl
@@ -15,6 +16,9 @@ from click.testing import CliRunner
 from stagedoor.cli import attach as attach_command
 from stagedoor.cli.app import stagedoor
 from stagedoor.cli.attach import attach
+from stagedoor.client.administration import ApiAdministration
+from stagedoor.client.contexts import Context
+from stagedoor.laptop.login_files import find_login_options
 from tests.net.peers import write_certificate
 
 
@@ -64,10 +68,56 @@ def test_the_login_of_the_machine_says_who_it_is_unless_another_is_named(
     (folder / "secret").touch(mode=0o600)
     (folder / "secret").write_text("sgl_x\n")
     assert reached() == ("alice", str(folder / "secret"))
+    assert reached(url="http://gw.example:8443") == alone, "others could read the secret"
     assert reached(user="bob") == ("bob", None)
     assert reached(token_file="/t")[1] == "/t"
     monkeypatch.setenv("STAGEDOOR_USER", "carol")
     assert reached() == ("carol", None)
+
+
+@pytest.mark.parametrize(
+    ("url", "login"),
+    [
+        ("http://gw.example", "https://gw.example"),
+        ("http://localhost:8443", "https://localhost:8443"),
+        ("http://gw.example", "http://gw.example"),
+        ("https://gw.example_8443", "https://gw.example:8443"),
+    ],
+)
+def test_a_login_s_secret_is_for_its_own_gateway(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, login: str
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    write_login(tmp_path, login)
+    assert find_login_options({"--gateway": url}, {}) == {}
+
+
+@pytest.mark.parametrize("url", ["HTTPS://gw.example", "https://GW.example:443"])
+def test_a_gateway_s_login_is_found_by_any_spelling(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    write_login(tmp_path, "https://gw.example/stagedoor")
+    assert find_login_options({"--gateway": url}, {})["--user"] == "alice"
+
+
+def test_a_context_finds_the_login_of_a_gateway_below_a_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    for name in ("STAGEDOOR_USER", "STAGEDOOR_TOKEN_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    write_login(tmp_path, "https://gw.example/stagedoor")
+    ApiAdministration(Context("work", "https://gw.example/stagedoor"))
+
+
+def write_login(home: Path, url: str) -> None:
+    """Write the files of a login at `url`."""
+    folder = home / "stagedoor" / url.split("/")[2].replace(":", "_")
+    folder.mkdir(parents=True)
+    (folder / "state.json").write_text(json.dumps({"gateway": url, "user": "alice"}))
+    (folder / "secret").touch(mode=0o600)
+    (folder / "secret").write_text("sgl_x\n")
 
 
 @pytest.mark.parametrize(

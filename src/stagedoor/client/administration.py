@@ -86,7 +86,7 @@ class ApiAdministration:
         try:
             self._web = GatewayWeb(context.gateway, context.ca_file)
             values = {"--gateway": self._web.origin}
-            values |= find_login_options({"--gateway": self._web.url}, os.environ)
+            values |= find_login_options(values, os.environ)
             if context.ca_file:
                 values["--ca-file"] = context.ca_file
             self._options = Options(values, ["gateway"], dict(os.environ), "the context")

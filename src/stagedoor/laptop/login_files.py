@@ -26,6 +26,7 @@ from stagedoor.laptop.if_needed import (
 from stagedoor.laptop.tunnel import errors
 from stagedoor.laptop.tunnel.address import is_loopback, parse_gateway
 from stagedoor.laptop.tunnel.errors import TunnelError
+from stagedoor.laptop.web import GatewayAddress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -253,18 +254,21 @@ def compile_modules(folder: Path) -> None:
 def find_login_options(options: Mapping[str, str], env: Mapping[str, str]) -> dict[str, str]:
     """Return the options `--user` and `--token-file` of this machine's login at the gateway in `options`.
 
-    The result is empty if there is no login, or if `options` or `env` names a user or a token file.
+    The result is empty if there is no login, or if `options` or `env` names a user or a token file. The
+    login's secret is only for the scheme, host and port of its own gateway.
     """
     variables = ("STAGEDOOR_USER", "STAGEDOOR_TOKEN_FILE")
     if {"--user", "--token-file"} & options.keys() or any(env.get(name) for name in variables):
         return {}
-    folder = find_folder(options["--gateway"].partition("://")[2].lower())
-    secret = folder / SECRET
     try:
-        user = read_state(folder).get("user")
+        gateway = GatewayAddress(options["--gateway"].lower())
+        folder = find_folder(gateway.place)
+        state = read_state(folder)
+        is_same = GatewayAddress(str(state["gateway"])).origin == gateway.origin
     except TunnelError:
         return {}
-    if not isinstance(user, str) or not secret.is_file():
+    user, secret = state.get("user"), folder / SECRET
+    if not (is_same and isinstance(user, str) and secret.is_file()):
         return {}
     return {"--user": user, "--token-file": str(secret)}
 

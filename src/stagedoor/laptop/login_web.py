@@ -7,42 +7,27 @@ import os
 import re
 
 from stagedoor.laptop.tunnel import errors
-from stagedoor.laptop.tunnel.address import is_loopback
 from stagedoor.laptop.tunnel.errors import TunnelError
 from stagedoor.laptop.tunnel.options import Options
-from stagedoor.laptop.web import BODY_LIMIT, WebConnection, drop_usual_port
+from stagedoor.laptop.web import BODY_LIMIT, GatewayAddress, WebConnection
 
 UNAVAILABLE = (502, 503, 504)
 """The statuses that a reverse proxy returns, with its own page, while the gateway restarts."""
 _TRUST = "trust its CA with: stagedoor login --ca-file FILE GATEWAY"
 """The advice about an untrusted certificate."""
-_URL = re.compile(r"(https?)://([^/?#@\s]+)((?:/[A-Za-z0-9._~-]+)*)/?")
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
-class GatewayWeb:
-    """The web of a gateway. `url` has no trailing slash. The login's signatures include `origin`."""
+class GatewayWeb(GatewayAddress):
+    """The web of a gateway."""
 
     def __init__(self, url: str, ca_file: str | None = None) -> None:
-        """Check the address `url`. Raises TunnelError if it is malformed or not safe for secrets."""
-        match = _URL.fullmatch(url)
-        if match is None:
-            raise TunnelError(
-                errors.USAGE, f"{url!r} is not a gateway's address: give https://HOST[:PORT][/PATH]"
-            )
-        scheme, place, self.path = match.groups()
-        self.place = drop_usual_port(scheme, place.lower())
-        self.origin = f"{scheme}://{self.place}"
-        self.url = self.origin + self.path
+        """Check the address `url` as `GatewayAddress` does. Raises TunnelError."""
+        super().__init__(url)
         values = {"--gateway": self.origin}
         if ca_file:
             values["--ca-file"] = ca_file
         self.options = Options(values, ["gateway"], dict(os.environ), "the gateway", _TRUST)
-        if scheme == "http" and not is_loopback(self.options.gateway.host):
-            raise TunnelError(
-                errors.USAGE,
-                f"{self.origin} is plain http, where others can read secrets: use https://",
-            )
 
     def get(self, path: str) -> tuple[int, dict[str, object]]:
         """GET `path`, and return the status and the JSON object of the answer. Raises TunnelError."""

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 
 from stagedoor.laptop.tunnel import http
-from stagedoor.laptop.tunnel.errors import NO_ANSWER, NOT_PROXY, TunnelError
+from stagedoor.laptop.tunnel.address import is_loopback, parse_gateway
+from stagedoor.laptop.tunnel.errors import NO_ANSWER, NOT_PROXY, USAGE, TunnelError
 from stagedoor.laptop.tunnel.reach import reach
 
 TYPE_CHECKING = False
@@ -27,6 +29,7 @@ SUBPROTOCOL = "stagedoor.terminal.v2"
 """The same as in `wire.terminal.frames`, which requires a newer Python."""
 WEBSOCKET_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 """RFC 6455 §1.3."""
+_URL = re.compile(r"(https?)://([^/?#@\s]+)((?:/[A-Za-z0-9._~-]+)*)/?")
 _DEFAULT_PORTS = {"https": ":443", "http": ":80"}
 
 
@@ -34,6 +37,31 @@ def drop_usual_port(scheme: str, place: str) -> str:
     """Return `HOST[:PORT]` without the default port of the scheme (RFC 9110 §7.2, RFC 6454 §4)."""
     suffix = _DEFAULT_PORTS[scheme]
     return place[: -len(suffix)] if place.endswith(suffix) else place
+
+
+class GatewayAddress:
+    """The address of a gateway's web, normalised. `url` has no trailing slash.
+
+    The login's signatures include `origin`.
+    """
+
+    def __init__(self, url: str) -> None:
+        """Check the address `url`. Raises TunnelError if it is malformed or not safe for secrets."""
+        match = _URL.fullmatch(url)
+        if match is None:
+            raise TunnelError(
+                USAGE, f"{url!r} is not a gateway's address: give https://HOST[:PORT][/PATH]"
+            )
+        scheme, place, self.path = match.groups()
+        self.place = drop_usual_port(scheme, place.lower())
+        self.origin = f"{scheme}://{self.place}"
+        self.url = self.origin + self.path
+        gateway = parse_gateway(self.origin, "the gateway")
+        if scheme == "http" and not is_loopback(gateway.host):
+            raise TunnelError(
+                USAGE,
+                f"{self.origin} is plain http, where others can read secrets: use https://",
+            )
 
 
 class WebConnection:
