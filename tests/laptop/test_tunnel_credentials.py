@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import select
+import signal
 import socket
 import termios
 import threading
@@ -198,11 +199,13 @@ def test_ssh_askpass_is_asked_where_there_is_no_terminal(tunnel_to: Tunnel, tmp_
 def on_a_terminal(
     env: dict[str, str],
     gateway: str,
-    typed: list[bytes],
+    typed: list[bytes | int],
     watch: Callable[[bytes], None] = lambda _screen: None,
     prompt: str = "Password or token of anna",
 ) -> tuple[int, bytes, str]:
     """Run with a terminal to ask; `typed` is entered at each `prompt`. Code, stdout, the screen.
+
+    A number in `typed` is a signal to send instead.
 
     `watch` is called with the screen each time that it changes.
     """
@@ -223,7 +226,11 @@ def on_a_terminal(
         screen += more
         watch(screen)
         if left and screen.count(prompt.encode()) == len(typed) - len(left) + 1:
-            os.write(terminal, left.pop(0))
+            entry = left.pop(0)
+            if isinstance(entry, int):
+                os.kill(pid, entry)
+            else:
+                os.write(terminal, entry)
     assert termios.tcgetattr(terminal)[3] & termios.ECHO, "the terminal was left mute"
     os.close(terminal)
     _, status = os.waitpid(pid, 0)
@@ -266,6 +273,21 @@ def test_ctrl_c_at_the_prompt_ends_quietly_with_the_echo_restored(env: dict[str,
         code, _, screen = on_a_terminal(env, gateway.address, [b"\x03"])
     assert code == errors.INTERRUPTED
     assert "Traceback" not in screen
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT])
+def test_a_signal_at_the_prompt_restores_the_echo_first(env: dict[str, str], number: int) -> None:
+    """As from ssh, whose ConnectTimeout ends its ProxyCommand while the developer types."""
+    with ScriptedGateway([WRONG]) as gateway:
+        code, _, _ = on_a_terminal(env, gateway.address, [number])
+    assert code == -number
+
+
+def test_a_prompt_that_was_stopped_is_shown_again(env: dict[str, str]) -> None:
+    with ScriptedGateway([WRONG, answering(b"HTTP/1.1 200 OK\r\n\r\nhi")]) as gateway:
+        code, _, screen = on_a_terminal(env, gateway.address, [signal.SIGTSTP, b"r1ght\n"])
+    assert code == errors.OK
+    assert "r1ght" not in screen
 
 
 def test_a_cold_start_is_told_on_a_terminal_and_wiped_away(env: dict[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -19,9 +20,11 @@ from stagedoor.laptop.tunnel.options import Options
 from stagedoor.laptop.tunnel.relay import Local
 from stagedoor.laptop.tunnel.resume import ConnectionLostError, ResumableTunnel
 from stagedoor.laptop.tunnel.route import RouteWatch, has_moved
+from stagedoor.laptop.tunnel.secret import Secret
 from stagedoor.laptop.tunnel.wire import TcpWire
 from tests.laptop.conftest import PATIENCE_S
 from tests.laptop.scripted_gateway import ScriptedGateway, answering, echoing, refusing
+from tests.laptop.test_tunnel_credentials import shown
 from tests.missing import missing
 
 OPTIONS = Options({"--gateway": "gw:1", "--user": "anna"}, ["app01.ssh"], {})
@@ -149,6 +152,58 @@ def test_an_ssh_that_ends_has_its_session_ended_by_another_connection(
     monkeypatch.setattr(enter, "RETURN_TIMEOUT_S", PATIENCE_S)
     with returning(tmp_path, lambda: tunnel.hang_up()) as tunnel:
         assert comes_back(tunnel)
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_ends_ssh_has_its_session_ended(
+    signals: None, number: signal.Signals
+) -> None:
+    """Without a terminal in raw mode, Ctrl-C signals ssh and its ProxyCommand."""
+    with carried() as (tunnel, _):
+        os.close(tunnel.signal_fd)
+        tunnel.listen_for_hangup()
+        os.kill(os.getpid(), number)
+        assert tunnel.gone_at is not None
+
+
+def test_a_ctrl_c_that_ssh_ignores_is_not_its_end(signals: None) -> None:
+    """As below sftp, where it only cancels a transfer."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with carried() as (tunnel, _):
+        os.close(tunnel.signal_fd)
+        tunnel.listen_for_hangup()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert tunnel.gone_at is None
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """Restore the handlers of this process."""
+    numbers = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
+    handlers = [signal.getsignal(number) for number in numbers]
+    wakeup_fd = signal.set_wakeup_fd(-1)
+    yield
+    os.close(signal.set_wakeup_fd(wakeup_fd))
+    for number, handler in zip(numbers, handlers, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("is_new", [False, True])
+def test_a_reconnect_uses_the_secret_that_was_accepted(tmp_path: Path, is_new: bool) -> None:
+    """A helper may need the network. It is asked again only if the gateway refuses the secret."""
+    helper = tmp_path / "helper"
+    helper.write_text(f"#!/bin/sh\n{'echo new' if is_new else 'exit 1'}\n")
+    helper.chmod(0o755)
+    answers = [refusing(407, "expired"), RESUMED] if is_new else [RESUMED]
+    with carried() as (tunnel, _), ScriptedGateway(answers) as gateway:
+        given = {"--gateway": gateway.address, "--credential-helper": str(helper)}
+        tunnel.options = Options(given, ["app01.ssh"], {"HOME": str(tmp_path), "USER": "anna"})
+        tunnel.key.secret = Secret("old", "the helper", "")
+        wire = tunnel.reconnect()
+        assert wire is not None
+        wire.sock.close()
+    secrets = [shown(request) for request in gateway.requests]
+    assert secrets == ["anna:old", "anna:new"][: len(answers)]
 
 
 def test_an_ssh_that_has_ended_is_not_waited_for(

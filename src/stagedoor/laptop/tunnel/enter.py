@@ -39,7 +39,7 @@ class TunnelKey:
     def __init__(self) -> None:
         self.key = os.urandom(16).hex()
         self.attempt = 0
-        self.secret: Secret | None = None  # the one that the developer typed
+        self.secret: Secret | None = None  # the one that the gateway accepted
         self.watch: Watch | None = None  # called while a reconnect waits
 
     def encode(self) -> str:
@@ -55,8 +55,8 @@ def open_tunnel(options: Options, tunnel: TunnelKey | None = None) -> TcpWire:
     """
     is_reconnect = tunnel is not None and tunnel.attempt > 0
     target = join_authority(options.host, options.port)
-    secret = find_secret(options) or (None if tunnel is None else tunnel.secret)
-    prompts = busy = 0
+    secret = tunnel.secret if tunnel is not None and is_reconnect else find_secret(options)
+    refusals = busy = 0
     reason, may_ask_reason = options.env.get("STAGEDOOR_REASON", ""), not is_reconnect
     timeout_s = min(RETURN_TIMEOUT_S, options.timeout_s) if is_reconnect else options.timeout_s
     deadline = time.monotonic() + timeout_s
@@ -81,25 +81,46 @@ def open_tunnel(options: Options, tunnel: TunnelKey | None = None) -> TcpWire:
         if answer.is_success:
             wire.is_resumable = answer.fields.get("stagedoor-resume") == "1"
             wire.session = answer.fields.get("stagedoor-session", "")
+            if tunnel is not None:
+                tunnel.secret = secret
             if not is_reconnect:
                 warn_of_expiry(answer.fields.get("stagedoor-token-ends", ""))
             return wire
         wire.sock.close()
-        may_ask = not is_reconnect and (secret is None or prompts)
-        if answer.status == 407 and may_ask and prompts < TRIES:
-            from stagedoor.laptop.tunnel.prompt import ask_person
-
-            secret = ask_person(options, answer.reason if prompts else "")
-            prompts += 1
-            if tunnel is not None:
-                tunnel.secret = secret
-            if secret is not None:
-                deadline = time.monotonic() + options.timeout_s  # typing takes time
+        if answer.status == 407:
+            if is_reconnect:
+                other = find_changed_secret(options, secret, refusals)
+            else:
+                other = ask_again(options, secret, refusals, answer.reason)
+            refusals += 1
+            if other is not None:
+                secret, deadline = other, time.monotonic() + timeout_s  # typing takes time
                 continue
         is_busy = answer.status in (429, 503) and not is_reconnect
         busy += is_busy
         if not (is_busy and busy < TRIES and wait_to_retry(answer, busy, deadline)):
             raise make_refusal_error(options, answer, secret)
+
+
+def ask_again(
+    options: Options, refused: Secret | None, refusals: int, reason: str
+) -> Secret | None:
+    """Ask the developer for a credential after a refusal. Return None if that is over, or not possible.
+
+    A `refused` credential from another source is not asked for. `refusals` counts the earlier refusals.
+    """
+    if refusals == TRIES or (refused is not None and not refusals):
+        return None
+    from stagedoor.laptop.tunnel.prompt import ask_person
+
+    return ask_person(options, reason if refusals else "")
+
+
+def find_changed_secret(options: Options, refused: Secret | None, refusals: int) -> Secret | None:
+    """Look the credential up again, once. Return None if it is still the `refused` one."""
+    secret = None if refusals else find_secret(options)
+    is_same = secret is None or (refused is not None and secret.value == refused.value)
+    return None if is_same else secret
 
 
 def wait_to_retry(answer: HttpAnswer, tries: int, deadline: float) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+from contextlib import contextmanager
 
 from stagedoor.laptop.tunnel.errors import (
     CREDENTIAL,
@@ -15,9 +17,12 @@ from stagedoor.laptop.tunnel.errors import (
 from stagedoor.laptop.tunnel.secret import Secret, check_secret, run_program
 
 REASON_CHARS = 300  # the gateway's limit
+_SIGNALS = (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGTSTP)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from stagedoor.laptop.tunnel.options import Options
 
 
@@ -42,23 +47,62 @@ def ask_person(options: Options, rejected: str = "") -> Secret | None:
             return None
         show(notice)
         return ask_program(askpass, question, env)
-    import termios
-
+    prompt = clean(question).encode() + b" "
     try:
-        settings = termios.tcgetattr(terminal)
-        silent = [*settings[:3], settings[3] & ~termios.ECHO, *settings[4:]]
-        try:
-            termios.tcsetattr(terminal, termios.TCSAFLUSH, silent)
-            os.write(terminal, translate(notice).encode() + clean(question).encode() + b" ")
+        os.write(terminal, translate(notice).encode())
+        with disable_echo(terminal, prompt):
             typed = read_line(terminal)
-        finally:
-            termios.tcsetattr(terminal, termios.TCSAFLUSH, settings)
-            os.write(terminal, b"\n")
-    except (OSError, termios.error):
+    except OSError:
         return None
     finally:
         os.close(terminal)
     return check_secret(typed, "the prompt", "fix: try again")
+
+
+@contextmanager
+def disable_echo(terminal: int, prompt: bytes) -> Iterator[None]:
+    """Show `prompt` and turn the terminal's echo off. Raises OSError.
+
+    A signal that ends or stops this process restores the echo first, as in readpassphrase(3). When a stopped
+    process continues, it shows the prompt again.
+    """
+    import termios
+    import threading
+
+    def hide() -> None:
+        termios.tcsetattr(terminal, termios.TCSAFLUSH, silent)
+        os.write(terminal, prompt)
+
+    def restore() -> None:
+        termios.tcsetattr(terminal, termios.TCSAFLUSH, settings)
+        os.write(terminal, b"\n")
+
+    def handle(number: int, _frame: object) -> None:
+        restore()
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+        signal.signal(number, handle)  # it was stopped, and continues
+        hide()
+
+    handled = []
+    try:
+        settings = termios.tcgetattr(terminal)
+        silent = [*settings[:3], settings[3] & ~termios.ECHO, *settings[4:]]
+        is_main = threading.current_thread() is threading.main_thread()
+        for number in _SIGNALS if is_main else ():
+            if signal.getsignal(number) == signal.SIG_DFL:
+                signal.signal(number, handle)
+                handled.append(number)
+        try:
+            hide()
+            yield
+        finally:
+            restore()
+    except termios.error as error:
+        raise OSError(*error.args) from None
+    finally:
+        for number in handled:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def read_line(terminal: int) -> str:

@@ -119,12 +119,16 @@ class ResumableTunnel:
         return OK
 
     def listen_for_hangup(self) -> None:
-        """End the session cleanly at SIGHUP, which ssh sends to its ProxyCommand when it exits."""
+        """End the session cleanly at a signal: SIGHUP from ssh when it exits, or Ctrl-C, which also ends ssh.
+
+        sftp has ssh ignore SIGINT, since Ctrl-C only cancels a transfer there.
+        """
         self.signal_fd, write_fd = os.pipe()
         os.set_blocking(write_fd, False)
         signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
-        for number in (signal.SIGHUP, signal.SIGTERM):
-            signal.signal(number, self.hang_up)
+        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+            if number != signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self.hang_up)
 
     def hang_up(self, *_: object) -> None:
         """Record that ssh is gone. The tunnel sends the remaining bytes, and ends."""
