@@ -152,7 +152,7 @@ def test_denied_interrupted_and_expired_change_no_file_and_say_one_line(
     before = laptop.files()
     for does, code, said in (
         (deny, DENIED, "stagedoor: the login was denied in the browser; nothing was changed"),
-        (interrupt, 130, "stagedoor: interrupted; nothing was changed"),
+        (interrupt, 130, "stagedoor: interrupted"),
         (
             leave,
             EXPIRED,

@@ -18,11 +18,11 @@ from stagedoor.laptop import main as laptop
 from stagedoor.laptop.if_needed import FRESH
 from stagedoor.laptop.keygen import run
 from stagedoor.laptop.login_approve import wait_for_approval
-from stagedoor.laptop.login_files import KEY, SECRET, STATE, find_folder
+from stagedoor.laptop.login_files import KEY, SECRET, STATE, check_login, find_folder
 from stagedoor.laptop.login_result import format_end
 from stagedoor.laptop.login_web import GatewayWeb
 from stagedoor.laptop.loopback import LoopbackListener
-from stagedoor.laptop.tunnel.errors import TunnelError
+from stagedoor.laptop.tunnel.errors import INTERRUPTED, UNREACHABLE, TunnelError
 from tests.login.machine import Key
 from tests.login.test_files import GOOD
 from tests.waiting import BOUND_S
@@ -152,6 +152,77 @@ def test_what_it_says_at_a_renewal_is_checked_as_at_the_login(
     said = capsys.readouterr()
     assert said.out == f"alice at {url} until {format_end({'ends_at': 4e9})}\n"
     assert "\x1b" not in said.err
+
+
+@pytest.mark.parametrize("lie", [{"certificate": "x"}, {"user": "a b"}, {"ends_at": -1}])
+def test_a_login_whose_answer_is_refused_is_ended_there(home: Path, lie: dict[str, object]) -> None:
+    ended: list[object] = []
+
+    def says(path: str, sent: dict[str, object]) -> dict[str, object]:
+        if path == "/.well-known/stagedoor":
+            return GOOD
+        if path == "/login/end":
+            ended.append(sent["secret"])
+        login = {"user": "alice", "ends_at": 4e9, "secret": "sgl_x", "no_grant": True}
+        return {"id": "x", "state": "logged-in", **login, **lie}
+
+    with hostile(says) as url, pytest.raises(TunnelError, match=r"the gateway sent|given the user"):
+        login.log_in(url, browser=False, program=PROGRAM)
+    assert ended == ["sgl_x"]
+
+
+def test_an_end_that_is_a_whole_number_is_shown() -> None:
+    answer: dict[str, object] = {"user": "alice", "ends_at": 4_000_000_000}
+    check_login(answer)
+    assert format_end(answer) == format_end({"ends_at": 4e9})
+
+
+def keep_login(url: str) -> Path:
+    """Write the files of a login at `url`, and return its secret's file."""
+    folder = find_folder(url.removeprefix("http://"))
+    folder.mkdir(parents=True)
+    (folder / STATE).write_text(json.dumps({"gateway": url, "user": "alice", "ends_at": 4e9}))
+    (folder / SECRET).write_text("sgl_x\n")
+    return folder / SECRET
+
+
+def test_a_logout_goes_on_after_a_gateway_that_is_away(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended: list[object] = []
+
+    def says(_path: str, sent: dict[str, object]) -> dict[str, object]:
+        ended.append(sent["secret"])
+        return {}
+
+    with hostile(says) as url:
+        secrets = [keep_login(gateway) for gateway in ("http://127.0.0.1:1", url)]
+        code = laptop.report_errors(
+            lambda: laptop.run_command("logout", {"gateway": None, "forget": False}, PROGRAM)
+        )
+    assert code == UNREACHABLE
+    assert ended == ["sgl_x"]
+    assert not any(secret.exists() for secret in secrets)
+    first, second = capsys.readouterr().err.splitlines()
+    assert "127.0.0.1:1" in first
+    assert "Logged out" in second
+
+
+def test_an_interrupted_logout_says_that_the_login_may_be_valid(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(GatewayWeb, "post", interrupt)
+    keep_login("http://127.0.0.1:1")
+    keep_login("http://127.0.0.1:2")
+    code = laptop.report_errors(
+        lambda: laptop.run_command("logout", {"gateway": None, "forget": False}, PROGRAM)
+    )
+    assert code == INTERRUPTED
+    line = "stagedoor: interrupted; the login at http://127.0.0.1:1 may still be valid\n"
+    assert capsys.readouterr().err == line
 
 
 def test_a_proxy_whose_gateway_is_away_ends_no_login(home: Path) -> None:

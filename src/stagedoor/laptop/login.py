@@ -24,7 +24,7 @@ from stagedoor.laptop.login_result import (
     write_login,
 )
 from stagedoor.laptop.login_web import GatewayWeb, open_gateway
-from stagedoor.laptop.tunnel.errors import TunnelError
+from stagedoor.laptop.tunnel.errors import INTERRUPTED, TunnelError
 from stagedoor.laptop.tunnel.options import find_login_name
 
 
@@ -54,9 +54,15 @@ def log_in(
             login = log_in_by_token(gateway, key, id_token)
         else:
             login = log_in_by_browser(gateway, key, label, browser)
-        user = str(login["user"])
-        config = login_files.render_config(document, folder, user, program, gateway.place)
-        _check_certificate(gateway, login)
+        try:
+            login_files.check_login(login)
+            user = str(login["user"])
+            config = login_files.render_config(document, folder, user, program, gateway.place)
+            _check_certificate(login)
+        except TunnelError:
+            with suppress(TunnelError):
+                gateway.post("/login/end", {"secret": login.get("secret")})
+            raise
         ssh_files.make_private(folder)
         if new_folder is not None:
             for name in (KEY, f"{KEY}.pub"):
@@ -71,13 +77,11 @@ def log_in(
     _report(login, folder, is_included=login_files.include(folder))
 
 
-def _check_certificate(gateway: GatewayWeb, login: dict[str, object]) -> None:
-    """Check a new login's certificate. End a login that lacks its certificate. Raises TunnelError."""
+def _check_certificate(login: dict[str, object]) -> None:
+    """Check a new login's certificate. Raises TunnelError if it is invalid, or missing without a reason."""
     if login.get("certificate"):
         login_files.read_end(str(login["certificate"]))
     elif not login.get("no_grant"):
-        with suppress(TunnelError):
-            gateway.post("/login/end", {"secret": login.get("secret")})
         raise make_unsigned_error(login)
 
 
@@ -120,6 +124,9 @@ def log_out(folder: Path, *, forget: bool) -> None:
             raise make_refusal_error(gateway, status, answer)
     except FileNotFoundError:
         pass  # already logged out
+    except KeyboardInterrupt:
+        line = f"interrupted; the login at {state['gateway']} may still be valid"
+        raise TunnelError(INTERRUPTED, line) from None
     finally:
         if forget:
             login_files.forget(folder)

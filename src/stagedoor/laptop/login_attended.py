@@ -9,9 +9,8 @@ from pathlib import Path
 
 _ANCESTORS = 6
 """The number of parent processes to search for ssh, which starts this program through a shell or wrappers."""
-_SSH = re.compile(r"(?:^|/)ssh(?:\s|$)")
-_ONLY_PRINTS = re.compile(r"\s-[46AaCfgKkMNnqsTtVvXxYy]*G")
-_BATCH = re.compile(r"\s-o\s*BatchMode[\s=]\s*yes", re.IGNORECASE)
+_SSH_OPTIONS = "1246AaB:b:Cc:D:E:e:F:fGgI:i:J:KkL:l:Mm:NnO:o:P:p:Q:qR:S:sTtVvW:w:XxYy"
+_BATCH = re.compile(r'\s*BatchMode\s*[\s=]\s*"?(yes|true)\b', re.IGNORECASE)
 _UNATTENDED_VARIABLES = ("CI", "CRON_TZ")
 
 
@@ -19,10 +18,10 @@ def find_reason_not_to_ask() -> str:
     """Return the reason not to ask a person to log in now, or "" if there is none."""
     if any(os.environ.get(name) for name in _UNATTENDED_VARIABLES):
         return "this is a CI job"
-    command = find_parent_ssh()
-    if _ONLY_PRINTS.search(command):
+    options = parse_ssh_options(find_parent_ssh())
+    if ("-G", "") in options:
         return "ssh -G only prints its configuration"
-    if _BATCH.search(command):
+    if any(name == "-o" and _BATCH.match(value) for name, value in options):
         return "BatchMode is on"
     if not has_terminal() and not has_desktop():
         return "there is no terminal and no desktop"
@@ -71,25 +70,40 @@ def open_browser(url: str) -> bool:
         os.close(null)
 
 
-def find_parent_ssh() -> str:
-    """Return the command line of the ssh that runs this process, or "" if none does."""
+def find_parent_ssh() -> list[str]:
+    """Return the words of the ssh that runs this process, or an empty list if none does."""
     pid = os.getppid()
     for _ in range(_ANCESTORS):
         if pid <= 1:
             break
-        parent, command = _read_process(pid)
-        if _SSH.search(command):
-            return command
+        parent, words = _read_process(pid)
+        if words and Path(words[0]).name == "ssh":
+            return words
         pid = parent
-    return ""
+    return []
 
 
-def _read_process(pid: int) -> tuple[int, str]:
-    """Return the pid of a process's parent and its command line, or (0, "") if they are unknown."""
+def parse_ssh_options(words: list[str]) -> list[tuple[str, str]]:
+    """Return the options of an ssh command line as names and values, "" for a flag.
+
+    Like ssh, accept options before and after the host. The remote command follows them.
+    """
+    import getopt
+
+    try:
+        options, rest = getopt.getopt(words[1:], _SSH_OPTIONS)
+        is_terminated = words[len(words) - len(rest) - 1 :][:1] == ["--"]
+        return options if is_terminated else options + getopt.getopt(rest[1:], _SSH_OPTIONS)[0]
+    except getopt.GetoptError:
+        return []  # an ssh with other options
+
+
+def _read_process(pid: int) -> tuple[int, list[str]]:
+    """Return the pid of a process's parent and its words, or (0, []) if they are unknown."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace")
-        return int(status.rpartition(")")[2].split()[1]), words.replace("\0", " ").strip()
+        line = Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace")
+        return int(status.rpartition(")")[2].split()[1]), line.split("\0")[:-1]
     except (OSError, ValueError, IndexError):
         pass
     import subprocess
@@ -97,7 +111,7 @@ def _read_process(pid: int) -> tuple[int, str]:
     try:
         command = ["ps", "-o", "ppid=,args=", "-p", str(pid)]
         text = subprocess.run(command, stdout=subprocess.PIPE, timeout=5).stdout
-        parent, _, words = text.decode("utf-8", "replace").strip().partition(" ")
+        parent, *words = text.decode("utf-8", "replace").split()
         return int(parent), words
     except (OSError, ValueError, subprocess.SubprocessError):
-        return 0, ""
+        return 0, []

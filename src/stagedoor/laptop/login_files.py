@@ -148,12 +148,16 @@ def render_config(
 
 
 def check_login(login: dict[str, object]) -> None:
-    """Check a gateway's answer about a login, before it is shown or stored. Raises TunnelError."""
+    """Check a gateway's answer about a login, before it is shown or stored. Raises TunnelError.
+
+    `ends_at` becomes a float, since JSON has one type of number.
+    """
     user, ends_at = login.get("user"), login.get("ends_at")
     if not isinstance(user, str) or not _USER.fullmatch(user):
         raise TunnelError(errors.REFUSED, f"the gateway sent an invalid user name: {user!r}")
     if not isinstance(ends_at, (int, float)) or not 0 <= ends_at < 2**40:
         raise TunnelError(errors.REFUSED, "the gateway sent no expiry for this login")
+    login["ends_at"] = float(ends_at)
 
 
 def render_known_hosts(document: GatewayDocument) -> str:

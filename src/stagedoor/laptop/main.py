@@ -76,7 +76,7 @@ def run_command(command: str, values: Mapping[str, Any], program: list[str]) -> 
     if command == "login":
         log_in(values, program)
     elif command == "logout":
-        log_out(values["gateway"], forget=values["forget"])
+        return log_out(values["gateway"], forget=values["forget"])
     elif command == "doctor":
         return diagnose_path(values)
     else:
@@ -202,13 +202,23 @@ def read_id_token(variable: str | None, file: str | Path | None) -> str | None:
     return token
 
 
-def log_out(gateway: str | None, *, forget: bool) -> None:
-    """End the login at `gateway`, or at all gateways if it is None. Raises TunnelError, OSError."""
+def log_out(gateway: str | None, *, forget: bool) -> int:
+    """End the login at `gateway`, or at all gateways if it is None, and return the first error's exit code.
+
+    Raises TunnelError if there is no login.
+    """
     from stagedoor.laptop import login
 
+    codes = []
     for folder in _list_folders(gateway):
-        login.log_out(folder, forget=forget)
-        show(f"Logged out ({folder.name}).\n")
+        try:
+            login.log_out(folder, forget=forget)
+            show(f"Logged out ({folder.name}).\n")
+        except (TunnelError, OSError) as error:
+            codes.append(_report_error(error))
+        if INTERRUPTED in codes:
+            break
+    return codes[0] if codes else OK
 
 
 def print_whoami(gateway: str | None, *, as_json: bool) -> None:
@@ -274,7 +284,7 @@ def _report_error(error: BaseException) -> int:
     if isinstance(error, TunnelError):
         line, code = error.line, error.code
     elif isinstance(error, KeyboardInterrupt):
-        line, code = "interrupted; nothing was changed", INTERRUPTED
+        line, code = "interrupted", INTERRUPTED
     elif isinstance(error, OSError):
         prefix = f"{error.filename}: " if error.filename else ""
         line, code = f"{prefix}{error.strerror or error}", 1

@@ -17,7 +17,8 @@ LAPTOP = {
     "this machine has no valid login; run: stagedoor login https://HOST": "这台机器没有有效的登录；请运行：stagedoor login https://HOST",
     "this machine has never logged in; run: stagedoor login https://HOST": "这台机器从未登录；请运行：stagedoor login https://HOST",
     "there is no login in {0}; run stagedoor login URL": "{0} 中没有登录；请运行 stagedoor login URL",
-    "interrupted; nothing was changed": "已中断；未作更改",
+    "interrupted": "已中断",
+    "interrupted; the login at {0} may still be valid": "已中断；在 {0} 的登录可能仍然有效",
     "a fault in stagedoor: {0}: {1}; please report it": "stagedoor 出现故障：{0}：{1}；请报告此问题",
     "name the gateway: stagedoor login https://HOST": "请指定网关：stagedoor login https://HOST",
     "name the gateway: stagedoor login https://HOST; stagedoor whoami lists those of this machine": (
