@@ -1,7 +1,11 @@
 """Commands over the API of a hostile gateway: nothing that it answers controls a terminal."""
 
+import io
 import json
+import socket
+import struct
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +15,12 @@ from click.testing import CliRunner
 
 from stagedoor.cli.app import stagedoor
 from stagedoor.client import administration
+from stagedoor.laptop.tunnel.errors import TunnelError
 from stagedoor.laptop.tunnel.http import HttpAnswer
+from stagedoor.laptop.tunnel.options import Options
 from stagedoor.wire.api.operations import BY_NAME
 from tests.cli.test_contexts import COMMANDS, HERE, home, sample
+from tests.laptop.scripted_gateway import ScriptedGateway
 
 EVIL = "\x1b]52;c;cHduZWQ=\x07\x9b2J\u202e\x00\x08x\n\x1b[Aok"
 REMOTE = [name for name in COMMANDS if name not in HERE]
@@ -92,6 +99,20 @@ def test_a_gateway_without_a_login_here_gets_no_token_of_another(
     token.write_text("sdt_of-another-gateway")
     result = CliRunner().invoke(stagedoor, ["user", "list"], env=dict(home), standalone_mode=False)
     assert "not logged in at https://gw.example" in str(result.exception)
+
+
+def test_a_download_that_is_cut_is_not_blamed_on_the_disk() -> None:
+    def cut(conn: socket.socket, _target: str) -> None:
+        conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n")
+        conn.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    with ScriptedGateway([cut]) as gateway:
+        options = Options({"--gateway": gateway.address, "--user": "anna"}, ["app01"], {})
+        with (
+            closing(administration.ApiConnection(options)) as connection,
+            pytest.raises(TunnelError, match=r"hung up before the file was complete \(Conn"),
+        ):
+            connection.fetch_file("/x", {}, io.BytesIO())
 
 
 EVE = (

@@ -68,7 +68,11 @@ class ApiConnection(WebConnection):
         left = int(size)
         while left > 0:
             deadline = time.monotonic() + self.answer_s
-            piece = b"".join(http.receive(self.wire, min(left, _PIECE_BYTES), deadline))
+            try:
+                piece = b"".join(http.receive(self.wire, min(left, _PIECE_BYTES), deadline))
+            except OSError as error:
+                line = f"{self.wire.name} hung up before the file was complete ({error.strerror or error})"
+                raise TunnelError(NO_ANSWER, line) from None
             if not piece:
                 line = f"{self.wire.name} hung up before the file was complete"
                 raise TunnelError(NO_ANSWER, line)
