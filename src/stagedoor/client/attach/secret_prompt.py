@@ -9,6 +9,7 @@ from typing import Any
 
 from stagedoor.client.attach.web import LostError, TerminalConnection
 from stagedoor.laptop.login_web import UNAVAILABLE
+from stagedoor.laptop.tunnel.connect import is_access, is_open_on_request
 from stagedoor.laptop.tunnel.enter import TRIES
 from stagedoor.laptop.tunnel.errors import TunnelError, clean, show
 from stagedoor.laptop.tunnel.http import HttpAnswer
@@ -20,11 +21,6 @@ WAIT_S = {"step-up": 180.0, "access": 900.0}
 """How long to wait for each step, in seconds. The letters for a proof of presence are valid for 3 minutes."""
 ASK_S = 0.2
 """The pause between two requests during the wait. The gateway also delays its answer."""
-
-_ACCESS = "access: "
-"""The beginning of a hint about access on request."""
-_ON_REQUEST = " is open on request "
-"""In a hint: the developer has not asked for access yet. In a message: no approver has decided yet."""
 
 
 class AttachError(Exception):
@@ -60,13 +56,13 @@ class PersonPrompt:
         Raises TunnelError if the developer has to give a reason, and there is no terminal.
         """
         hint, line = refusal.get("step"), str(refusal.get("message", ""))
-        if not isinstance(hint, str) or (hint.startswith(_ACCESS) and _ON_REQUEST not in line):
+        if not isinstance(hint, str) or (is_access(hint) and not is_open_on_request(line)):
             return False
         wait_s = WAIT_S.get(hint.partition(":")[0], 0.0)
         if time.monotonic() >= self._started_at + wait_s:
             return False
         if hint != self._hint:
-            may_ask = hint.startswith(_ACCESS) and _ON_REQUEST in hint
+            may_ask = is_access(hint) and is_open_on_request(hint)
             if may_ask and self._hint:  # the request has ended; do not repeat it
                 return False
             self._hint = hint

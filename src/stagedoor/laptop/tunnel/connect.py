@@ -20,11 +20,36 @@ from stagedoor.laptop.tunnel.wire import TcpWire
 BODY_LIMIT = 4 * 1024  # bytes of a refusal's body that are read
 BODY_TIMEOUT_S = 2.0
 REASON_FIELD = "Stagedoor-Reason"
+_STEP_UP, _ACCESS = "step-up: ", "access: "
+_ON_REQUEST = " is open on request "
 PATIENT_S = 2.0  # after this, progress is shown even if stderr is not a terminal
 
 
 class ReasonPromptError(Exception):
     """The developer may ask for access, and has given no reason yet. The text is the gateway's line."""
+
+
+def is_action(hint: str) -> bool:
+    """Return True if a gateway's hint says what the developer has to do before the login continues."""
+    return hint.startswith((_STEP_UP, _ACCESS))
+
+
+def is_access(hint: str) -> bool:
+    """Return True if a gateway's hint is about access on request."""
+    return hint.startswith(_ACCESS)
+
+
+def is_open_on_request(line: str) -> bool:
+    """Return True if a gateway's line says that access can be requested.
+
+    In a hint, there is no request yet. In a refusal's message, no approver has decided yet.
+    """
+    return _ON_REQUEST in line
+
+
+def find_offer(hint: str) -> str:
+    """Return the part of a hint about access that says how to request it."""
+    return (hint.partition(_ACCESS)[2] or hint).partition(". This login waits")[0]
 
 
 def encode_reason(reason: str) -> str:
@@ -75,9 +100,8 @@ def read_answer(wire: TcpWire, answer_by: float) -> HttpAnswer:
         step = clean(answer.fields.get("stagedoor-progress", ""))
         if step:
             # The developer has to act: show this at once, and only once.
-            needs_action = step.startswith(("step-up: ", "access: "))
-            is_on_request = step.startswith("access: ") and " is open on request " in step
-            if wire.may_ask_reason and is_on_request:
+            needs_action = is_action(step)
+            if wire.may_ask_reason and is_access(step) and is_open_on_request(step):
                 raise ReasonPromptError(step)
             if needs_action and step != wire.step:
                 show(f"stagedoor: {clean(wire.shown_target)}: {step}\n")

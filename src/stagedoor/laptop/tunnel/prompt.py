@@ -6,6 +6,7 @@ import os
 import signal
 from contextlib import contextmanager
 
+from stagedoor.laptop.tunnel.connect import find_offer
 from stagedoor.laptop.tunnel.errors import (
     CREDENTIAL,
     ON_REQUEST,
@@ -124,9 +125,7 @@ def open_terminal(about: str, step: str) -> int:
     try:
         return os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
     except OSError:
-        line = clean(step)
-        offer = (line.partition("access: ")[2] or line).partition(". This login waits")[0]
-        raise TunnelError(ON_REQUEST, f"{about}: {offer}") from None
+        raise TunnelError(ON_REQUEST, f"{about}: {find_offer(clean(step))}") from None
 
 
 def ask_reason(target: str, step: str) -> str:
