@@ -163,7 +163,7 @@ def test_a_signal_that_ends_ssh_has_its_session_ended(
         os.close(tunnel.signal_fd)
         tunnel.listen_for_hangup()
         os.kill(os.getpid(), number)
-        assert tunnel.gone_at is not None
+        assert tunnel.ssh_ended_at is not None
 
 
 def test_a_ctrl_c_that_ssh_ignores_is_not_its_end(signals: None) -> None:
@@ -173,7 +173,7 @@ def test_a_ctrl_c_that_ssh_ignores_is_not_its_end(signals: None) -> None:
         os.close(tunnel.signal_fd)
         tunnel.listen_for_hangup()
         os.kill(os.getpid(), signal.SIGINT)
-        assert tunnel.gone_at is None
+        assert tunnel.ssh_ended_at is None
 
 
 @pytest.fixture

@@ -95,7 +95,7 @@ def test_ssh_waits_for_another_s_login_with_no_client_of_its_own_and_hears_how_i
     for other in others:
         done = other.end()
         assert done.returncode == DENIED
-        assert "the login that another ssh of this machine began has failed" in done.stderr
+        assert "a login that another ssh on this machine started has failed" in done.stderr
     assert len(desktop.tabs) == 1
     assert not (laptop.folder / "asking").exists()
 

@@ -18,7 +18,7 @@ from stagedoor.laptop.login_files import (
     REPEAT_S,
     GatewayDocument,
     find_renewal_time,
-    include,
+    include_config,
     read_end,
     render_config,
     render_known_hosts,
@@ -78,10 +78,10 @@ def test_an_include_that_is_not_in_force_gets_one_at_the_top(
     line = f"Include {folder}/ssh_config"
     text = before.format(line)
     place.write_text(text)
-    assert include(folder)
+    assert include_config(folder)
     done = subprocess.run(["ssh", "-GF", place, "app01.ssh"], capture_output=True, check=True)
     assert b"proxyjump stagedoor-gw.example" in done.stdout
-    assert not include(folder), "once"
+    assert not include_config(folder), "once"
     assert place.read_text().endswith(text), "what was there stays"
 
 

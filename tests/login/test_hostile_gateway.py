@@ -16,7 +16,7 @@ from stagedoor.keys.ca import CertificateAuthority
 from stagedoor.laptop import login
 from stagedoor.laptop import main as laptop
 from stagedoor.laptop.if_needed import FRESH
-from stagedoor.laptop.keygen import run
+from stagedoor.laptop.keygen import run_program
 from stagedoor.laptop.login_approve import wait_for_approval
 from stagedoor.laptop.login_files import KEY, SECRET, STATE, check_login, find_folder
 from stagedoor.laptop.login_result import format_end
@@ -239,7 +239,7 @@ def test_a_proxy_whose_gateway_is_away_ends_no_login(home: Path) -> None:
 
 
 def test_a_program_that_fails_or_is_not_there_is_named(home: Path) -> None:
-    assert run(["sh", "-c", "cat; echo to >&2"], "from") == "from"
+    assert run_program(["sh", "-c", "cat; echo to >&2"], "from") == "from"
     for command, said in (
         (["sh", "-c", "echo why >&2; exit 3"], "sh failed: why"),
         (["sh", "-c", "exec <&-; echo why >&2; exit 3"], "sh failed: why"),
@@ -247,7 +247,7 @@ def test_a_program_that_fails_or_is_not_there_is_named(home: Path) -> None:
         (["/nowhere/keygen"], "could not be run .No such file.*install OpenSSH"),
     ):
         with pytest.raises(TunnelError, match=said):
-            run(command, "text")
+            run_program(command, "text")
     open_now = len(list(Path("/proc/self/fd").iterdir()))
-    run(["true"])
+    run_program(["true"])
     assert len(list(Path("/proc/self/fd").iterdir())) == open_now

@@ -106,7 +106,7 @@ def write_contexts(contexts: Contexts) -> None:
         },
     }
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    ssh_files.replace(file, json.dumps(document, indent=1) + "\n", 0o600)
+    ssh_files.replace_file(file, json.dumps(document, indent=1) + "\n", 0o600)
 
 
 def find_context() -> Context | None:

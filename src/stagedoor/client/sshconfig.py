@@ -195,7 +195,7 @@ def write(
         ssh_files.make_private(directory)
     for path, (text, mode) in texts.items():
         with _as_write_error(path):
-            ssh_files.replace(path, text, mode)
+            ssh_files.replace_file(path, text, mode)
     with _as_write_error(ssh_config):
         is_added = add_include and ssh_files.add_include(config, ssh_config)
         is_included = is_added or ssh_files.is_included(config, ssh_config)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from stagedoor.laptop import login_files, ssh_files
 from stagedoor.laptop.if_needed import CERTIFICATE, FRESH
-from stagedoor.laptop.keygen import run
+from stagedoor.laptop.keygen import run_program
 from stagedoor.laptop.login_approve import log_in_by_browser, log_in_by_token, make_machine_label
 from stagedoor.laptop.login_files import KEY, SECRET
 from stagedoor.laptop.login_result import (
@@ -72,9 +72,9 @@ def log_in(
             shutil.rmtree(str(new_folder), ignore_errors=True)
     write_login(folder, gateway, login, label, by_token=id_token is not None)
     known_hosts = login_files.render_known_hosts(document)
-    ssh_files.replace(folder / login_files.KNOWN_HOSTS, known_hosts, 0o644)
-    ssh_files.replace(folder / login_files.CONFIG, config, 0o600)
-    _report(login, folder, is_included=login_files.include(folder))
+    ssh_files.replace_file(folder / login_files.KNOWN_HOSTS, known_hosts, 0o644)
+    ssh_files.replace_file(folder / login_files.CONFIG, config, 0o600)
+    _report(login, folder, is_included=login_files.include_config(folder))
 
 
 def _check_certificate(login: dict[str, object]) -> None:
@@ -129,15 +129,15 @@ def log_out(folder: Path, *, forget: bool) -> None:
         raise TunnelError(INTERRUPTED, line) from None
     finally:
         if forget:
-            login_files.forget(folder)
+            login_files.remove_login(folder)
         else:
-            login_files.remove(folder, SECRET, CERTIFICATE, FRESH)
+            login_files.remove_files(folder, SECRET, CERTIFICATE, FRESH)
 
 
 def describe_login(folder: Path) -> dict[str, object]:
     """Return this machine's login at a gateway, as `stagedoor whoami --json` prints it. Raises TunnelError.
 
-    `why` is the reason that the login ended. `unasked` is the reason that the gateway did not answer; the
+    `why` is the reason that the login ended. `unverified` is the reason that the gateway did not answer; the
     other fields are then the stored ones.
     """
     state = login_files.read_state(folder)
@@ -156,12 +156,12 @@ def describe_login(folder: Path) -> dict[str, object]:
         "logged_in": is_valid and "why" not in answer,
         "ends_at": ends_at,
         "certificate_ends_at": certificate_ends_at,
-        **{name: answer[name] for name in ("why", "unasked") if name in answer},
+        **{name: answer[name] for name in ("why", "unverified") if name in answer},
     }
 
 
 def _fetch_state(folder: Path, state: dict[str, object]) -> dict[str, object]:
-    """Return the gateway's `user` and `ends_at`, or else `why` or `unasked` (see `describe_login`)."""
+    """Return the gateway's `user` and `ends_at`, or else `why` or `unverified` (see `describe_login`)."""
     try:
         secret = (folder / SECRET).read_text(encoding="ascii").strip()
     except OSError:
@@ -174,8 +174,8 @@ def _fetch_state(folder: Path, state: dict[str, object]) -> dict[str, object]:
             return answer
         refusal = make_refusal_error(gateway, status, answer)
     except TunnelError as error:
-        return {"unasked": error.line}
-    return {"why" if status == UNAUTHORIZED else "unasked": refusal.line}
+        return {"unverified": error.line}
+    return {"why" if status == UNAUTHORIZED else "unverified": refusal.line}
 
 
 def _fetch_document(gateway: GatewayWeb) -> login_files.GatewayDocument:
@@ -196,7 +196,7 @@ def _find_or_make_key(folder: Path) -> tuple[Path | None, Path]:
     new_folder = Path(tempfile.mkdtemp(prefix=".stagedoor-", dir=str(existing)))
     try:
         options = ("-q", "-t", "ed25519", "-N", "", "-C", "stagedoor")
-        run(["ssh-keygen", *options, "-f", str(new_folder / KEY)])
+        run_program(["ssh-keygen", *options, "-f", str(new_folder / KEY)])
     except BaseException:
         shutil.rmtree(str(new_folder), ignore_errors=True)
         raise

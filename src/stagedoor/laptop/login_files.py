@@ -224,8 +224,10 @@ def write_certificate(folder: Path, certificate: str, *, is_renewable: bool = Tr
     """
     end = read_end(certificate)
     fresh = find_renewal_time(end, time.time()) if is_renewable else end - REPEAT_S
-    ssh_files.replace(folder / CERTIFICATE, certificate + "\n", 0o644)
-    ssh_files.replace(folder / FRESH, f"{fresh}\n", 0o600)  # the shell's `read` needs the newline
+    ssh_files.replace_file(folder / CERTIFICATE, certificate + "\n", 0o644)
+    ssh_files.replace_file(
+        folder / FRESH, f"{fresh}\n", 0o600
+    )  # the shell's `read` needs the newline
 
 
 def compile_modules(folder: Path) -> None:
@@ -252,7 +254,7 @@ def compile_modules(folder: Path) -> None:
             file.write_text(text, encoding="utf-8")
             py_compile.compile(str(file))
     # The stamp is last, so that an incomplete folder is not used.
-    ssh_files.replace(place / CODE_STAMP, stamp, 0o600)
+    ssh_files.replace_file(place / CODE_STAMP, stamp, 0o600)
 
 
 def find_login_options(options: Mapping[str, str], env: Mapping[str, str]) -> dict[str, str]:
@@ -288,19 +290,19 @@ def read_state(folder: Path) -> dict[str, object]:
     return state
 
 
-def remove(folder: Path, *names: str) -> None:
+def remove_files(folder: Path, *names: str) -> None:
     """Remove files from the folder, except missing ones. Raises OSError."""
     for name in names:
         if (folder / name).exists():
             (folder / name).unlink()
 
 
-def include(folder: Path) -> bool:
+def include_config(folder: Path) -> bool:
     """Add the Include line to `~/.ssh/config`. Return False if it is there already. Raises OSError."""
     return ssh_files.add_include(folder / CONFIG, Path.home() / ".ssh" / "config")
 
 
-def forget(folder: Path) -> None:
+def remove_login(folder: Path) -> None:
     """Remove the folder and its Include line. Raises OSError."""
     import shutil
 

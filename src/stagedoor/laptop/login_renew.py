@@ -33,11 +33,11 @@ def renew_under_lock(folder: Path, lock: LoginLock) -> None:
     Raises TunnelError, OSError, also if another process holds the lock or has just failed.
     """
     if not lock.is_held:
-        raise TunnelError(EXPIRED, "another login of this machine takes too long; try again")
+        raise TunnelError(EXPIRED, "another login on this machine is taking too long; try again")
     code = lock.find_recent_failure()
     if code:
         raise TunnelError(
-            code, "the login that another ssh of this machine began has failed; see its message"
+            code, "a login that another ssh on this machine started has failed; see its message"
         )
     try:
         _renew_or_log_in(folder)

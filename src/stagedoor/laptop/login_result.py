@@ -42,7 +42,7 @@ def write_login(
     """
     login_files.check_login(login)
     if isinstance(login.get("secret"), str):
-        ssh_files.replace(folder / SECRET, f"{login['secret']}\n", 0o600)
+        ssh_files.replace_file(folder / SECRET, f"{login['secret']}\n", 0o600)
     state = {
         "gateway": gateway.url,
         "user": login.get("user"),
@@ -51,12 +51,12 @@ def write_login(
         "ca_file": gateway.options.ca_file,
         "by_token": by_token,
     }
-    ssh_files.replace(folder / STATE, json.dumps(state, indent=1) + "\n", 0o600)
+    ssh_files.replace_file(folder / STATE, json.dumps(state, indent=1) + "\n", 0o600)
     login_files.compile_modules(folder)
     if login.get("certificate"):
         login_files.write_certificate(folder, str(login["certificate"]), is_renewable=not by_token)
     elif login.get("no_grant"):
-        login_files.remove(folder, CERTIFICATE, FRESH)
+        login_files.remove_files(folder, CERTIFICATE, FRESH)
     else:
         raise make_unsigned_error(login)
 

@@ -236,7 +236,7 @@ def print_whoami(gateway: str | None, *, as_json: bool) -> None:
             if row["logged_in"]:
                 line = f"{row['user']} at {row['gateway']} until {format_end(row)}\n"
                 sys.stdout.write(translate(line))
-            for name in ("why", "unasked"):
+            for name in ("why", "unverified"):
                 if name in row:
                     show(f"stagedoor: {clean(str(row[name]))}\n")
     if not any(row["logged_in"] for row in logins):
@@ -252,7 +252,7 @@ def _find_only_gateway() -> str:
     if len(folders) != 1:
         line = "name the gateway: stagedoor login https://HOST"
         if folders:
-            line += "; stagedoor whoami lists those of this machine"
+            line += "; `stagedoor whoami` lists this machine's gateways"
         raise TunnelError(USAGE, line)
     return str(login_files.read_state(folders[0])["gateway"])
 

@@ -129,7 +129,7 @@ def require_plain(text: str) -> str:
     return text
 
 
-def replace(path: Path, text: str, mode: int) -> None:
+def replace_file(path: Path, text: str, mode: int) -> None:
     """Replace a file's content with `text`, atomically even if power is lost. Raises OSError."""
     temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
     fd = os.open(str(temporary), os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
@@ -201,7 +201,7 @@ def _read_text(ssh_config: Path) -> str:
 def _rewrite(ssh_config: Path, text: str) -> None:
     file = ssh_config.resolve()  # follow links, which dotfile managers use
     make_private(file.parent)
-    replace(file, text, file.stat().st_mode & 0o777 if file.exists() else 0o600)
+    replace_file(file, text, file.stat().st_mode & 0o777 if file.exists() else 0o600)
 
 
 def _parse_line(line: str) -> tuple[str, str]:

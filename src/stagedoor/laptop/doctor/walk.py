@@ -44,7 +44,7 @@ def check_connect(options: Options) -> Iterator[Result]:
             yield from _judge_connection(options, wire, time.monotonic() - start)
             if secret is None:
                 yield judge.make_failure(
-                    judge.CREDENTIAL, f"no credential of {options.user} was found"
+                    judge.CREDENTIAL, f"no credential for {options.user} was found"
                 )
                 return
             target = join_authority(options.host, options.port)
@@ -57,7 +57,7 @@ def check_connect(options: Options) -> Iterator[Result]:
                 return
             if not answer.is_success:
                 raise make_refusal_error(options, answer, secret)
-            yield judge.CREDENTIAL, ok(f"the one of {options.user} comes from {secret.source}")
+            yield judge.CREDENTIAL, ok(f"{options.user}'s credential comes from {secret.source}")
             yield judge.GRANT, ok(f"{target} is open to {options.user}")
             yield judge.SHELL, ok(f"{target} runs")
             yield judge.judge_greeting(options.host, _read_first_line(wire))
@@ -79,7 +79,7 @@ def check_web(options: Options, path: str, app: str) -> Iterator[Result]:
             login = connection.find_login_hint(judge.parse_object(answer.body))
             yield from _judge_date(answer.fields)
             if secret is None:
-                what = f"no credential of {options.user} was found"
+                what = f"no credential for {options.user} was found"
                 yield judge.make_failure(judge.CREDENTIAL, what, also=login)
                 return
             if answer.status != 200:
@@ -87,7 +87,7 @@ def check_web(options: Options, path: str, app: str) -> Iterator[Result]:
                     app, answer.status, judge.parse_message(answer.body), login
                 )
                 return
-            yield judge.CREDENTIAL, ok(f"the one of {options.user} comes from {secret.source}")
+            yield judge.CREDENTIAL, ok(f"{options.user}'s credential comes from {secret.source}")
             yield judge.GRANT, ok(f"{app} is open to {options.user}")
             try:
                 connection.upgrade("terminal", SUBPROTOCOL)
@@ -213,7 +213,10 @@ class SshProgram:
             )
 
     def measure_idle_limit(self, limit_s: float) -> Iterator[Result]:
-        """Measure the longest idle time that the path survives, up to `limit_s`. This takes longer."""
+        """Measure the longest idle time that the path survives, up to `limit_s`.
+
+        This takes about twice `limit_s`.
+        """
         survived_s = 0.0
         for idle_s in (s for s in (*IDLE_S, limit_s) if s <= limit_s):
             if idle_s <= survived_s:

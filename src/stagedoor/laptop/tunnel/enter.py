@@ -169,7 +169,7 @@ def make_refusal_error(options: Options, answer: HttpAnswer, secret: Secret | No
     target = join_authority(options.host, options.port)
     if status == 407 and secret is None:
         fix = f"put your token into {find_token_file(options.env)} (mode 0600)"
-        line = f"{place} requires a credential of {options.user}, and none was found: {reason}; fix: {fix}"
+        line = f"{place} requires a credential for {options.user}, and none was found: {reason}; fix: {fix}"
         return TunnelError(CREDENTIAL, line)
     if status == 407 and secret is not None:
         line = f"{place} refused the credential of {options.user} from {secret.source}: {reason}"

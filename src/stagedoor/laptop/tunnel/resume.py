@@ -72,7 +72,7 @@ class ResumableTunnel:
         self.stream = TunnelStream(watches=True)
         self.may_read = True
         """True if ssh may have sent bytes since the last read."""
-        self.gone_at: float | None = None
+        self.ssh_ended_at: float | None = None
         """When ssh exited or stopped reading, by `read_clock`; None while it reads."""
         self.signal_fd = -1
         """Readable after a signal."""
@@ -83,7 +83,7 @@ class ResumableTunnel:
         """When the connection was lost, by `read_clock`."""
         self.slept_s = 0.0
         """The seconds that the laptop had slept before the last attempt to reconnect."""
-        self.was_gone = False
+        self.had_ssh_ended = False
         """True if ssh was gone before the last attempt to reconnect."""
 
     def run(self, wire: TcpWire) -> int:
@@ -132,7 +132,7 @@ class ResumableTunnel:
 
     def hang_up(self, *_: object) -> None:
         """Record that ssh is gone. The tunnel sends the remaining bytes, and ends."""
-        self.gone_at = read_clock() if self.gone_at is None else self.gone_at
+        self.ssh_ended_at = read_clock() if self.ssh_ended_at is None else self.ssh_ended_at
 
     def reconnect(self) -> TcpWire | None:
         """Reconnect the tunnel, and return the new connection. Raises TunnelError if that is impossible.
@@ -146,10 +146,13 @@ class ResumableTunnel:
         while True:
             if pause_s and self.pause(pause_s):
                 pause_s = 0.0
-            if self.gone_at is not None and read_clock() > self.gone_at + GONE_TIMEOUT_S:
+            if self.ssh_ended_at is not None and read_clock() > self.ssh_ended_at + GONE_TIMEOUT_S:
                 return None
             retry_s = 0.0
-            self.slept_s, self.was_gone = read_clock() - time.monotonic(), self.gone_at is not None
+            self.slept_s, self.had_ssh_ended = (
+                read_clock() - time.monotonic(),
+                self.ssh_ended_at is not None,
+            )
             try:
                 self.key.attempt += 1
                 wire = open_tunnel(self.options, self.key)
@@ -175,10 +178,10 @@ class ResumableTunnel:
         """
         now = read_clock()
         self.title.show(now - self.lost_at)
-        if self.gone_at is None and self.local.is_gone():
+        if self.ssh_ended_at is None and self.local.is_gone():
             self.hang_up()
-        if self.gone_at is not None and not (
-            self.was_gone and now <= self.gone_at + GONE_TIMEOUT_S
+        if self.ssh_ended_at is not None and not (
+            self.had_ssh_ended and now <= self.ssh_ended_at + GONE_TIMEOUT_S
         ):
             raise ConnectionLostError("ssh has ended")
         if now - time.monotonic() - self.slept_s > SLEEP_THRESHOLD_S:
@@ -191,7 +194,7 @@ class ResumableTunnel:
         poller = select.poll()
         if self.routes.fd >= 0:
             poller.register(self.routes.fd, select.POLLIN)
-        if self.gone_at is None:
+        if self.ssh_ended_at is None:
             poller.register(self.local.write_fd, 0)
             poller.register(self.signal_fd, select.POLLIN)
         ready: set[int] = set()
@@ -255,7 +258,7 @@ class ResumableTunnel:
         except BlockingIOError:
             self.may_read = False
         try:
-            while self.gone_at is None:
+            while self.ssh_ended_at is None:
                 ready = stream.deliverable
                 if not ready:
                     break
@@ -270,8 +273,8 @@ class ResumableTunnel:
             pass
         except LocalClosedError:
             self.hang_up()
-        if self.gone_at is not None and (
-            not stream.unacknowledged or now > self.gone_at + GONE_TIMEOUT_S
+        if self.ssh_ended_at is not None and (
+            not stream.unacknowledged or now > self.ssh_ended_at + GONE_TIMEOUT_S
         ):
             stream.end(0)
 
@@ -314,7 +317,7 @@ class ResumableTunnel:
         if self.routes.fd >= 0:
             poller.register(self.routes.fd, select.POLLIN)
         events = {local.read_fd: select.POLLIN if stream.room else 0}
-        if self.gone_at is None:
+        if self.ssh_ended_at is None:
             poller.register(self.signal_fd, select.POLLIN)
             output = select.POLLOUT if stream.deliverable else 0
             events[local.write_fd] = events.get(local.write_fd, 0) | output

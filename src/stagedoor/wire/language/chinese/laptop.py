@@ -21,8 +21,8 @@ LAPTOP = {
     "interrupted; the login at {0} may still be valid": "已中断；在 {0} 的登录可能仍然有效",
     "a fault in stagedoor: {0}: {1}; please report it": "stagedoor 出现故障：{0}：{1}；请报告此问题",
     "name the gateway: stagedoor login https://HOST": "请指定网关：stagedoor login https://HOST",
-    "name the gateway: stagedoor login https://HOST; stagedoor whoami lists those of this machine": (
-        "请指定网关：stagedoor login https://HOST；stagedoor whoami 列出本机的网关"
+    "name the gateway: stagedoor login https://HOST; `stagedoor whoami` lists this machine's gateways": (
+        "请指定网关：stagedoor login https://HOST；`stagedoor whoami` 列出本机的网关"
     ),
     "name --id-token-env or --id-token-file, not both": "--id-token-env 和 --id-token-file 只能指定一个",
     "the variable {0} has no ID token": "变量 {0} 中没有 ID 令牌",
@@ -36,8 +36,8 @@ LAPTOP = {
     "BatchMode is on": "已启用 BatchMode",
     "there is no terminal and no desktop": "没有终端，也没有桌面",
     "it used an ID token; run stagedoor login with another": "它是用 ID 令牌建立的；请用新的 ID 令牌运行 stagedoor login",
-    "another login of this machine takes too long; try again": "这台机器的另一次登录耗时过长；请重试",
-    "the login that another ssh of this machine began has failed; see its message": "这台机器上另一个 ssh 发起的登录失败了；请看它的消息",
+    "another login on this machine is taking too long; try again": "这台机器的另一次登录耗时过长；请重试",
+    "a login that another ssh on this machine started has failed; see its message": "这台机器上另一个 ssh 发起的登录失败了；请看它的消息",
     "the gateway signed no certificate": "网关没有签发证书",
     "the gateway sent no login id; get its client again": "网关没有返回登录编号；请重新获取客户端",
     "the gateway sent no expiry for this login": "网关没有返回此登录的有效期",
@@ -70,7 +70,7 @@ LAPTOP = {
     "--via must not hold a password, which other users could read in the process list: set STAGEDOOR_VIA, or add the proxy to ~/.netrc": "--via 不能包含密码，否则其他用户可在进程列表中读到：请设置 STAGEDOOR_VIA，或把代理写入 ~/.netrc",
     "the gateway {0}": "网关 {0}",
     "the corporate proxy {0} (from {1})": "公司代理 {0}（来自 {1}）",
-    "{0} requires a credential of {1}, and none was found: {2}; fix: {3}": "{0} 需要 {1} 的凭据，但没有找到：{2}；解决办法：{3}",
+    "{0} requires a credential for {1}, and none was found: {2}; fix: {3}": "{0} 需要 {1} 的凭据，但没有找到：{2}；解决办法：{3}",
     "put your token into {0} (mode 0600)": "请把令牌写入 {0}（权限 0600）",
     "{0} refused the credential of {1} from {2}: {3}": "{0} 拒绝了 {1} 的凭据（来自 {2}）：{3}",
     "the token file {0}": "令牌文件 {0}",
