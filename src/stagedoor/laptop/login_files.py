@@ -225,9 +225,8 @@ def write_certificate(folder: Path, certificate: str, *, is_renewable: bool = Tr
     end = read_end(certificate)
     fresh = find_renewal_time(end, time.time()) if is_renewable else end - REPEAT_S
     ssh_files.replace_file(folder / CERTIFICATE, certificate + "\n", 0o644)
-    ssh_files.replace_file(
-        folder / FRESH, f"{fresh}\n", 0o600
-    )  # the shell's `read` needs the newline
+    # The newline is for the shell's `read`.
+    ssh_files.replace_file(folder / FRESH, f"{fresh}\n", 0o600)
 
 
 def compile_modules(folder: Path) -> None:

@@ -149,10 +149,8 @@ class ResumableTunnel:
             if self.ssh_ended_at is not None and read_clock() > self.ssh_ended_at + GONE_TIMEOUT_S:
                 return None
             retry_s = 0.0
-            self.slept_s, self.had_ssh_ended = (
-                read_clock() - time.monotonic(),
-                self.ssh_ended_at is not None,
-            )
+            self.slept_s = read_clock() - time.monotonic()
+            self.had_ssh_ended = self.ssh_ended_at is not None
             try:
                 self.key.attempt += 1
                 wire = open_tunnel(self.options, self.key)
