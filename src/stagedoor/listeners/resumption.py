@@ -38,7 +38,7 @@ from stagedoor.upstream.shell_endpoint import DialShell
 from stagedoor.wire.http.connect import ResumeRequest
 from stagedoor.wire.target import parse_target
 
-_ENDS = {CLOSED: EndReason.CLOSED, AWAY: EndReason.DOWNSTREAM_LOST, IDLE: EndReason.IDLE}
+_END_REASONS = {CLOSED: EndReason.CLOSED, AWAY: EndReason.DOWNSTREAM_LOST, IDLE: EndReason.IDLE}
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ _MOVED = _Outcome(None)
 class SessionLink:
     """A worker's hold on a session that the endpoint keeps.
 
-    It is a `session.ports.RelayHandle` and a `resume.control.Watcher`. It belongs to one event loop, but any
+    It is a `session.ports.RelayHandle` and a `resume.requests.Watcher`. It belongs to one event loop, but any
     thread may call the methods of `RelayHandle`. A hold ends exactly once: by `on_end` with the session's
     end, or by `on_release` if the session continues elsewhere.
     """
@@ -105,7 +105,10 @@ class SessionLink:
         return Counts(self._before.sent + now.sent, self._before.received + now.received)
 
     def change_grant(self, grant: Grant) -> None:
-        """Wait for the client as long as `grant` allows. Uses of encrypted SSH cannot be restricted."""
+        """Apply the grant's limit on waiting for the client.
+
+        The gateway cannot restrict what is done inside encrypted SSH.
+        """
         with suppress(RuntimeError):  # the loop is closed, and everything with it
             self._loop.call_soon_threadsafe(self._set_wait, grant)
 
@@ -133,7 +136,7 @@ class SessionLink:
 
     def note_end(self, code: int, why: str, counts: Counts | None) -> None:
         """End this session, which has ended in the endpoint."""
-        end, detail = self._end or (_ENDS.get(code, EndReason.UPSTREAM_LOST), why)
+        end, detail = self._end or (_END_REASONS.get(code, EndReason.UPSTREAM_LOST), why)
         self._end_hold(_Outcome(end, detail, counts))
 
     def _end_hold(self, outcome: _Outcome) -> None:
@@ -164,7 +167,7 @@ class ResumableConnection(SessionLink):
     def __init__(self, endpoints: ResumeEndpoints, request: ResumeRequest) -> None:
         super().__init__(endpoints.find_away_limit)
         self.is_resumable = False
-        """Whether the client gets frames. If there is no endpoint, a new tunnel is a plain one."""
+        """Whether the client gets frames. A new tunnel is plain if no endpoint can be reached."""
         self._endpoints = endpoints
         self._request = request
         self._ticket: StreamTicket | None = None

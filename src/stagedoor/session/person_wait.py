@@ -33,8 +33,7 @@ async def wait_for_person(
     """Call `check` after each change of the policy until it returns a verdict, and return that.
 
     Return None after `wait_s` seconds without a verdict. `find_pause` returns the seconds after which `check`
-    is called without a change. The step is then repeated,
-    so that clients do not time out.
+    is called without a change. The step is then repeated, so that clients do not time out.
     """
     clock = asyncio.get_running_loop().time
     until, due, shown = clock() + wait_s, 0.0, None

@@ -7,7 +7,7 @@ from stagedoor.model.grant import Grant
 from stagedoor.model.shell import Progress, ProgressStep, Shell
 from stagedoor.shells.ports import Shells
 
-FIRST_STEP = ProgressStep("asked for")
+FIRST_STEP = ProgressStep("requested")
 
 
 async def start_shell(

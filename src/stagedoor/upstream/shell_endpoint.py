@@ -189,7 +189,7 @@ class ShellEndpoints:
         self._idle_s = idle_s
         self._controls: dict[_Place, asyncio.Task[ShellControl | Denial]] = {}
         self._unreached: dict[_Place, float] = {}
-        """The time until which no endpoint is searched."""
+        """When to try each place again."""
 
     async def open(
         self, opened: OpenedSession, key: str, session: SessionRequest, watcher: Watcher

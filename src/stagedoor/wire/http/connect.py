@@ -102,15 +102,22 @@ class HeadParser:
     """
 
     __slots__ = (
-        "_buffer", "_fields", "_lines", "_needs_host", "_outcome", "_scanned", "_seen", "_start",
-        "_stranger",
-    )  # fmt: skip
+        "_buffer",
+        "_fields",
+        "_is_protocol_unknown",
+        "_lines",
+        "_needs_host",
+        "_outcome",
+        "_scanned",
+        "_seen",
+        "_start",
+    )
 
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._start = 0  # of the current line
         self._scanned = 0  # no LF between _start and here
-        self._stranger = True  # until the head begins with CONNECT
+        self._is_protocol_unknown = True  # until the head begins with CONNECT
         self._lines = 0
         self._needs_host = False  # unless the version is 1.1
         self._seen: set[bytes] = set()  # names of fields
@@ -132,10 +139,10 @@ class HeadParser:
 
     def _read(self) -> Request | Denial | None:
         buffer = self._buffer
-        if self._stranger:
+        if self._is_protocol_unknown:
             if not buffer.startswith(_CONNECT):
                 return _check_protocol(bytes(buffer))
-            self._stranger = False
+            self._is_protocol_unknown = False
         while True:
             end = buffer.find(b"\n", self._scanned, MAX_HEADER_BYTES)
             if end < 0:
@@ -172,7 +179,7 @@ class HeadParser:
         if match is None:
             if re.fullmatch(rb"CONNECT [!-~]+ HTTP/[0-9.]+", line):
                 return make_bad_request(
-                    "this version of HTTP is not spoken here; use HTTP/1.1 or 1.0"
+                    "this version of HTTP is not supported; use HTTP/1.1 or 1.0"
                 )
             return make_bad_request(
                 "the request line is not 'CONNECT name:port HTTP/1.1', with single spaces"
@@ -208,8 +215,8 @@ class HeadParser:
                 )
             case b"stagedoor-progress":
                 self._fields["wants_progress"] = True
-            case b"stagedoor-resume" if (wish := _RESUME.fullmatch(value)) is not None:
-                self._fields["resume"] = ResumeRequest(wish[1].decode("ascii"), int(wish[2]))
+            case b"stagedoor-resume" if (resume := _RESUME.fullmatch(value)) is not None:
+                self._fields["resume"] = ResumeRequest(resume[1].decode("ascii"), int(resume[2]))
             case b"stagedoor-reason":
                 self._fields["reason"] = unquote(value.decode("latin-1"))
             case b"traceparent":

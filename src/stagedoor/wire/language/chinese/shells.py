@@ -4,7 +4,7 @@ from __future__ import annotations
 
 SHELLS = {
     # Starting a shell.
-    "asked for": "已请求",
+    "requested": "已请求",
     "starting": "正在启动",
     "starting the process": "正在启动进程",
     "signing the host key": "正在签名主机密钥",
