@@ -9,7 +9,7 @@ from stagedoor.model.errors import StoreError
 from stagedoor.model.event import Event, EventKind
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity, Method
-from stagedoor.model.session import AccessMethod, OpenedSession, ReadyShell
+from stagedoor.model.session import AccessMethod, OpenedSession, ReadyShell, StoredSession
 from stagedoor.model.shell import Shell
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
@@ -45,7 +45,7 @@ class Disk:
         self.batches.append(list(events))
         self.after()
 
-    def find_session(self, session: str) -> tuple[str, str, str, float, int, int] | None:
+    def find_session(self, session: str) -> StoredSession | None:
         self.before()
         return self._journal.find_session(session)
 

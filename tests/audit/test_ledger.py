@@ -1,5 +1,6 @@
 import asyncio
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address
 
@@ -411,3 +412,121 @@ async def test_a_return_that_cannot_be_written_leaves_the_session_open(
     disk.recover()
     await flushed(ledger)
     assert [row.id for row in list_sessions(disk.database)] == [opened.id]
+
+
+ELSEWHERE = Source(ip_address("192.0.2.7"), 50000)
+FAILED = "the tunnel's endpoint could not be reached"
+
+
+@pytest.fixture
+def other(disk: Disk) -> Iterator[AuditLedger]:
+    """Yield the ledger of another process with the same store."""
+    made = AuditLedger(disk, "worker-2", retry_s=(0.01, 0.02), group_commit_s=0.01)
+    made.start()
+    yield made
+    disk.recover()
+    made.stop(20)
+
+
+async def resume(ledger: AuditLedger, opened: OpenedSession, source: Source) -> OpenedSession:
+    again = await ledger.open(
+        READY, AccessMethod.CONNECT, source, ResumedSession(opened.id, Counts(3, 4), 1.0)
+    )
+    assert isinstance(again, OpenedSession), again
+    return again
+
+
+async def check_real_end(ledger: AuditLedger, opened: OpenedSession, disk: Disk) -> None:
+    """Check that the end that the first process reports is the one in the audit."""
+    (row,) = list_sessions(disk.database)
+    assert (row.instance, row.source) == ("worker-1", str(SOURCE))
+    ledger.close_session(opened, SessionResult(EndReason.CLOSED, Counts(70, 80)))
+    await flushed(ledger)
+    (row,) = list_sessions(disk.database, open_only=False)
+    assert (row.instance, row.end, row.sent, row.received) == ("worker-1", "closed", 70, 80)
+    (event,) = disk.events(EventKind.SESSION_CLOSED)
+    assert (event.instance, event.fields["sent"], event.fields["received"]) == ("worker-1", 70, 80)
+
+
+@pytest.mark.continuity(19)
+async def test_a_login_that_fails_to_resume_a_session_leaves_it_to_its_process(
+    ledger: AuditLedger, other: AuditLedger, disk: Disk
+) -> None:
+    opened = await enter(ledger)
+    again = await resume(other, opened, ELSEWHERE)
+    other.release(again, again.before, FAILED)
+    await flushed(other)
+    (event,) = disk.events(EventKind.SESSION_FOUND)
+    assert (event.instance, event.source) == ("worker-2", str(ELSEWHERE))
+    assert event.fields["holder"] == "worker-1"
+    assert event.fields["detail"] == FAILED
+    await check_real_end(ledger, opened, disk)
+
+
+async def test_a_failed_resume_in_the_same_process_leaves_the_session_as_it_was(
+    ledger: AuditLedger, disk: Disk
+) -> None:
+    opened = await enter(ledger)
+    again = await resume(ledger, opened, ELSEWHERE)
+    ledger.release(again, again.before, FAILED)
+    await flushed(ledger)
+    await check_real_end(ledger, opened, disk)
+
+
+@pytest.mark.parametrize("is_late", [False, True], ids=["cancelled", "late"])
+async def test_a_resume_that_is_abandoned_while_the_disk_writes_leaves_the_session_to_its_process(
+    ledger: AuditLedger, disk: Disk, is_late: bool
+) -> None:
+    opened = await enter(ledger)
+    writing, go_on = threading.Event(), threading.Event()
+    other = AuditLedger(disk, "worker-2", open_timeout_s=0.05 if is_late else 20)
+    other.start()
+
+    def wait() -> None:
+        if threading.current_thread().name == "audit-writer":
+            writing.set()
+            assert go_on.wait(20)
+
+    disk.before = wait
+    resuming = asyncio.create_task(resume(other, opened, ELSEWHERE))
+    assert await asyncio.to_thread(writing.wait, 20)
+    if not is_late:
+        resuming.cancel()
+    with pytest.raises(AssertionError if is_late else asyncio.CancelledError):
+        await resuming
+    disk.recover()
+    go_on.set()
+    await flushed(other)
+    assert len(disk.events(EventKind.SESSION_RESUMED)) == 1
+    await check_real_end(ledger, opened, disk)
+    await asyncio.to_thread(other.stop, 20)
+
+
+async def test_a_session_that_went_elsewhere_is_not_returned(
+    ledger: AuditLedger, other: AuditLedger, disk: Disk
+) -> None:
+    """A connection that fails late must not take the session from the one after it."""
+    opened = await enter(ledger)
+    failed = await resume(other, opened, ELSEWHERE)
+    for process, port in ((ledger, 50001), (other, 50002)):
+        await resume(process, opened, Source(ELSEWHERE.address, port))
+        other.release(failed, failed.before, FAILED)
+        await flushed(other)
+        (row,) = list_sessions(disk.database)
+        assert row.source == f"192.0.2.7:{port}"
+    assert disk.events(EventKind.SESSION_FOUND) == []
+
+
+async def test_a_session_that_was_closed_with_its_process_is_closed_after_a_failed_resume(
+    ledger: AuditLedger, other: AuditLedger, disk: Disk
+) -> None:
+    opened = await enter(ledger)
+    ledger.close_session(opened, SessionResult(EndReason.DRAINED, Counts(70, 80)))
+    await flushed(ledger)
+    again = await resume(other, opened, ELSEWHERE)
+    assert len(list_sessions(disk.database)) == 1
+    other.release(again, again.before, FAILED)
+    await flushed(other)
+    (row,) = list_sessions(disk.database, open_only=False)
+    assert (row.instance, row.end, row.sent, row.received) == ("worker-1", "drained", 70, 80)
+    assert row.closed_at is not None

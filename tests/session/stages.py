@@ -12,6 +12,7 @@ from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.permission import to_words
 from stagedoor.model.session import (
+    ZERO_COUNTS,
     AccessMethod,
     Counts,
     EndReason,
@@ -20,6 +21,7 @@ from stagedoor.model.session import (
     ReadyShell,
     ResumedSession,
     SessionResult,
+    StoredSession,
 )
 from stagedoor.model.shell import Progress, ProgressStep, Shell, ShellState
 from stagedoor.model.source import Address, Source
@@ -199,6 +201,13 @@ class OneShell:
     async def stop_watching(self) -> None: ...
 
 
+def stored_session() -> StoredSession:
+    """Return a session that another process has."""
+    return StoredSession(
+        "dev", "app01.ssh", "connect", 90.0, Counts(3, 4), "worker-1", "10.0.0.1:40000", None, None
+    )
+
+
 @dataclass
 class Audit:
     script: Script
@@ -211,13 +220,16 @@ class Audit:
         earlier: ResumedSession | None = None,
     ) -> OpenedSession | Denial:
         self.script.asked.append("audit.open" if earlier is None else f"audit.resume {earlier.id}")
-        opened = OpenedSession(
-            "s1" if earlier is None else earlier.id, 90.0, access_method, source, ready
-        )
+        opened = OpenedSession("s1", 90.0, access_method, source, ready)
+        if earlier is not None:
+            before = earlier.counts or ZERO_COUNTS
+            opened = OpenedSession(
+                earlier.id, 90.0, access_method, source, ready, before, stored_session()
+            )
         return self.script.audit or opened
 
-    def release(self, opened: OpenedSession, counts: Counts) -> None:
-        self.script.asked.append("audit.release")
+    def release(self, opened: OpenedSession, counts: Counts, why: str = "") -> None:
+        self.script.asked.append(f"audit.release {why}".rstrip())
 
     def close_session(self, opened: OpenedSession, ended: SessionResult) -> None:
         self.script.asked.append(f"audit.close {ended.end.value}")

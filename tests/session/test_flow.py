@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -9,12 +10,19 @@ import pytest
 from stagedoor.model.denial import POLICY_UNAVAILABLE, Denial, Reason
 from stagedoor.model.grant import Guest
 from stagedoor.model.identity import Identity
-from stagedoor.model.session import AccessMethod, EndReason, LoginOrigin, SessionResult
+from stagedoor.model.session import (
+    AccessMethod,
+    Counts,
+    EndReason,
+    LoginOrigin,
+    ResumedSession,
+    SessionResult,
+)
 from stagedoor.model.shell import ProgressStep
 from stagedoor.session.entered import EnteredSession
 from tests.virtual_time import in_virtual_time
 
-from .stages import DEV, GRANT, SOURCE, TRACE, Listener, Running, Script, flow_of, serve
+from .stages import DEV, GRANT, ORIGIN, SOURCE, TRACE, Listener, Running, Script, flow_of, serve
 
 WRONG = Denial(Reason.CREDENTIAL_WRONG, "name or password is wrong")
 NO_GRANT = Denial(Reason.NO_GRANT, "dev has no grant for app01")
@@ -273,6 +281,36 @@ async def test_whatever_breaks_closes_the_audit_exactly_once(
     with pytest.raises(type(error)):
         await serve(script)
     assert script.asked[len(LET_IN) :] == ["upstream.abort", f"audit.close {end}", "release"]
+
+
+@pytest.mark.continuity(19)
+@pytest.mark.parametrize(
+    "error", [None, asyncio.CancelledError("the gateway stopped")], ids=["denied", "cancelled"]
+)
+async def test_a_login_that_does_not_reach_an_earlier_session_leaves_it_open(
+    error: BaseException | None,
+) -> None:
+    class Unreachable:
+        async def find_earlier(self, _: object) -> ResumedSession:
+            return ResumedSession("s0", Counts(3, 4), 1.0)
+
+        async def connect(self, *_: object) -> Denial:
+            if error is not None:
+                raise error
+            return Denial(Reason.SHELL_UNAVAILABLE, "the endpoint is out of reach")
+
+    script = Script()
+    flow = flow_of(script)
+    with suppress(asyncio.CancelledError):
+        denial = await flow.enter_by_name(
+            "app01.ssh", "22", None, ORIGIN, lambda _: None, resumable=Unreachable()
+        )
+        assert isinstance(denial, Denial)
+    why = "the endpoint is out of reach" if error is None else str(error)
+    assert script.asked[-4:] == ["audit.resume s0", "touch", f"audit.release {why}", "release"]
+    assert len(flow.registry) == 0
+    assert [line["outcome"] for line in script.lines] == ["resumed", "not_resumed"]
+    assert script.lines[-1]["detail"] == why
 
 
 @pytest.mark.line(37)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import event
 
 from stagedoor.model.event import Event, EventKind
+from stagedoor.model.session import ZERO_COUNTS, StoredSession
 from stagedoor.settings.store_location import StoreLocation
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import Filter, StoreJournal, find_start_of_last, read_entries
@@ -126,7 +127,9 @@ def test_many_that_come_together_are_written_in_their_order(database: Database) 
 def test_a_session_is_found_with_its_owner(database: Database) -> None:
     journal = StoreJournal(database)
     journal.append([opened("s1")])
-    assert journal.find_session("s1") == ("alice", "app01.ssh", "connect", 100.0, 0, 0)
+    assert journal.find_session("s1") == StoredSession(
+        "alice", "app01.ssh", "connect", 100.0, ZERO_COUNTS, "one", "10.0.0.1:40000", None, None
+    )
     assert journal.find_session("s2") is None
 
 

@@ -21,7 +21,12 @@ from stagedoor.audit.opening import (
     make_session_id,
 )
 from stagedoor.audit.pending import Batch, PendingEvents
-from stagedoor.audit.words import make_closed_event, make_denied_event, make_noted_event
+from stagedoor.audit.words import (
+    make_closed_event,
+    make_denied_event,
+    make_noted_event,
+    make_returned_event,
+)
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import StoreError
 from stagedoor.model.event import Event, EventFields, EventKind
@@ -33,6 +38,7 @@ from stagedoor.model.session import (
     ReadyShell,
     ResumedSession,
     SessionResult,
+    StoredSession,
     explain_cancellation,
 )
 from stagedoor.model.source import Source
@@ -51,18 +57,16 @@ RETRY_S = (0.1, 2.0)
 class Journal(Protocol):
     """An append-only record of events, and the sessions in it."""
 
-    def find_session(self, session: str) -> tuple[str, str, str, float, int, int] | None:
-        """Return a session's identity, target, access method, opening time and bytes, or None.
-
-        Blocks. Raises StoreError.
-        """
+    def find_session(self, session: str) -> StoredSession | None:
+        """Return a session, open or closed, or None. Blocks. Raises StoreError."""
         ...
 
     def append(self, events: Sequence[Event]) -> None:
         """Write all events or none. When this returns, they survive a power cut. Blocks.
 
         A session opens once and closes once. A second `session.opened` or `session.closed` is ignored, and so
-        is a `session.closed` of a session that never opened or that another process has taken over. So events
+        is a `session.closed` of a session that never opened or that another process has taken over. A
+        `session.found` with a `holder` is ignored if another connection has taken the session over. So events
         may be written again after an error, when it is unknown whether they were written.
 
         Raises StoreError (disk full, locked, gone) with one line that names the cause.
@@ -140,7 +144,7 @@ class AuditLedger:
         """Return `OpenedSession` once it survives a power cut, else a Denial (AUDIT_UNAVAILABLE).
 
         If the caller is cancelled, or the time runs out, while the event may already be written,
-        the session is closed in the audit as `unreached`.
+        the session is closed in the audit as `unreached`, or returned as by `release` if it continues.
 
         With `earlier`, that session continues in this process. Its endpoint may be mistaken about
         the id, so the login is denied (SESSION_OVER) unless the session has the same identity, target and
@@ -150,14 +154,16 @@ class AuditLedger:
         opened = OpenedSession(make_session_id(now), now, access_method, source, ready)
         if earlier is not None:
             try:
-                row = await asyncio.to_thread(self._journal.find_session, earlier.id)
+                stored = await asyncio.to_thread(self._journal.find_session, earlier.id)
             except StoreError as error:
                 return _make_unavailable_denial(error.public)
             own = ready.grant.identity.name, str(ready.grant.target), access_method.value
-            if row is None or row[:3] != own:
+            if stored is None or (stored.identity, stored.target, stored.access_method) != own:
                 return Denial(Reason.SESSION_OVER, "the session has ended")
-            before = earlier.counts or Counts(*row[4:])
-            opened = OpenedSession(earlier.id, row[3], access_method, source, ready, before)
+            before = stored.counts if earlier.counts is None else earlier.counts
+            opened = OpenedSession(
+                earlier.id, stored.opened_at, access_method, source, ready, before, stored
+            )
         opening = Opening(opened, asyncio.get_running_loop().create_future(), earlier=earlier)
         with self._lock:
             if self._stopping:
@@ -183,8 +189,14 @@ class AuditLedger:
         """Write soon that the session has ended. Any thread may call this; it never blocks."""
         self._add(make_closed_event(opened, ended, self._instance, self._clock()))
 
-    def release(self, opened: OpenedSession, counts: Counts) -> None:
-        """Do nothing: the process in which the session continues records that."""
+    def release(self, opened: OpenedSession, counts: Counts, why: str = "") -> None:
+        """Write soon that the session continues where it was before, unless it continues elsewhere.
+
+        A connection that takes a session over has recorded that first, and then this is ignored. Any thread
+        may call this; it never blocks.
+        """
+        if opened.continues is not None:
+            self._add(make_returned_event(opened, why, self._instance, self._clock()))
 
     def note(self, opened: OpenedSession, kind: EventKind, fields: EventFields) -> None:
         """Write soon what happened in a session. Any thread may call this; it never blocks."""
@@ -264,8 +276,8 @@ class AuditLedger:
     def _close_unreached(self, openings: Iterable[Opening]) -> None:
         now = self._clock()
         for opening in openings:
-            if self._pending.add_unreached(opening, now):
-                self._schedule_write()
+            self._pending.add_unreached(opening, now)
+            self._schedule_write()
 
     def _run(self) -> None:
         while (batch := self._next_batch()) is not None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from stagedoor.audit.opening import Opening, OpeningState, make_opening_events
-from stagedoor.audit.words import make_closed_event
+from stagedoor.audit.words import make_closed_event, make_returned_event
 from stagedoor.model.denial import Reason
 from stagedoor.model.event import Event, EventKind
 from stagedoor.model.session import AccessMethod, EndReason, SessionResult
@@ -168,17 +168,19 @@ class PendingEvents:
         """Add an event of an open session. These events are never dropped, and stay in order."""
         self._session_events.append(event)
 
-    def add_unreached(self, opening: Opening, now: float) -> bool:
+    def add_unreached(self, opening: Opening, now: float) -> None:
         """Add the close of a session that was written, or may have been, but was never entered.
 
-        Return False for an earlier session, which continues without the login.
+        An earlier session continues without the login, and is returned to the process that had it.
         """
         opening.state = OpeningState.VOID
-        if opening.earlier is not None:
-            return False
-        ended = SessionResult(EndReason.UNREACHED, detail=opening.why_abandoned)
-        self._session_events.append(make_closed_event(opening.opened, ended, self._instance, now))
-        return True
+        why = opening.why_abandoned
+        if opening.earlier is None:
+            ended = SessionResult(EndReason.UNREACHED, detail=why)
+            event = make_closed_event(opening.opened, ended, self._instance, now)
+        else:
+            event = make_returned_event(opening.opened, why, self._instance, now)
+        self._session_events.append(event)
 
     def take_denial_share(self, reason: Reason, address: Address, now: float) -> bool:
         """Return whether this denial gets an event of its own (`add_denial`); if not, `count_denial`."""

@@ -49,6 +49,25 @@ def make_resumed_event(
     return _session_event(EventKind.SESSION_FOUND, opened, fields, instance, now)
 
 
+def make_returned_event(opened: OpenedSession, why: str, instance: str, now: float) -> Event:
+    """Return the event of a session that this process took over but does not carry.
+
+    It is again that of the process that had it before, its `holder`, with the state that it had then.
+    """
+    earlier = opened.continues
+    assert earlier is not None, "only a session that continues is returned"
+    fields: EventFields = {
+        "sent": opened.before.sent,
+        "received": opened.before.received,
+        "detail": clean_text(why),
+        "holder": earlier.instance,
+        "holder_source": earlier.source,
+        "holder_closed_at": earlier.closed_at,
+        "holder_end": earlier.end,
+    }
+    return _session_event(EventKind.SESSION_FOUND, opened, fields, instance, now)
+
+
 def make_closed_event(
     opened: OpenedSession, ended: SessionResult, instance: str, now: float
 ) -> Event:

@@ -19,7 +19,8 @@ class EventKind(StrEnum):
     SESSION_DENIED = "session.denied"
     SESSION_FOUND = "session.found"
     """A session that was closed as lost is alive. Its gateway could not reach the shared store, or another
-    process of that gateway has adopted it (`resume`)."""
+    process of that gateway has adopted it (`resume`). With a `holder` in its fields: a login failed to resume
+    the session, which is again that of the process that had it before."""
     SESSION_RESUMED = "session.resumed"
     """The client of a resumable tunnel came back over another connection. The fields have its address and how
     long it was away."""

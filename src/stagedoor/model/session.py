@@ -97,10 +97,28 @@ class Counts(Struct, frozen=True):
 ZERO_COUNTS = Counts()
 
 
+class StoredSession(Struct, frozen=True):
+    """A session in the store, with the process that holds it (`instance`) and its client's `source`.
+
+    `closed_at` and `end` are None while it is open.
+    """
+
+    identity: str
+    target: str
+    access_method: str
+    opened_at: float
+    counts: Counts
+    instance: str
+    source: str
+    closed_at: float | None
+    end: str | None
+
+
 class OpenedSession(Struct, frozen=True):
     """A session that the audit durably records. Made by `audit` only.
 
-    `before` are the bytes of a session that continues over another connection.
+    A session that continues over another connection has the bytes that it has moved `before`, and
+    `continues`, its state in the store until then.
     """
 
     id: str
@@ -109,6 +127,7 @@ class OpenedSession(Struct, frozen=True):
     source: Source
     ready: ReadyShell
     before: Counts = ZERO_COUNTS
+    continues: StoredSession | None = None
 
 
 class ResumedSession(Struct, frozen=True):

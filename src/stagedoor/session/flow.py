@@ -32,7 +32,13 @@ from stagedoor.session.access_control import AccessControl
 from stagedoor.session.access_request import AskReason
 from stagedoor.session.attempt import OPENED, LoginAttempt, OnTrace
 from stagedoor.session.entered import EnteredSession, describe_failed_entry
-from stagedoor.session.line import LogLine, make_denied_line, make_ended_line, make_resumed_line
+from stagedoor.session.line import (
+    LogLine,
+    make_denied_line,
+    make_ended_line,
+    make_not_resumed_line,
+    make_resumed_line,
+)
 from stagedoor.session.ports import Connector, Ledger, RelayHandle, ResumableConnector
 from stagedoor.session.registry import Registry
 from stagedoor.session.revoke import require_recording
@@ -252,7 +258,7 @@ class Flow(AccessControl):
     async def _connect(
         self, opened: OpenedSession, needs: Permission | None, resumable: ResumableConnector | None
     ) -> EnteredSession | Denial:
-        """Connect a session that is open in the audit. If that fails, end the session."""
+        """Connect a session that is open in the audit. If that fails, end it, or leave an earlier one."""
         self.shells.touch(opened.ready.grant.target)
         self.registry.register(opened, needs)
         try:
@@ -261,12 +267,21 @@ class Flow(AccessControl):
                 dial(opened.ready) if resumable is None else resumable.connect(opened, dial)
             )
         except BaseException as error:
-            self.close_session(opened, describe_failed_entry(error))
+            self._close_unconnected(opened, describe_failed_entry(error))
             raise
         if isinstance(stream, Denial):
-            self.close_session(opened, SessionResult(EndReason.UNREACHED, detail=stream.message))
+            ended = SessionResult(EndReason.UNREACHED, detail=stream.message)
+            self._close_unconnected(opened, ended)
             return stream
         return EnteredSession(self, opened, stream)
+
+    def _close_unconnected(self, opened: OpenedSession, ended: SessionResult) -> None:
+        """End a session that could not be connected. An earlier one continues without this login."""
+        if opened.continues is None:
+            self.close_session(opened, ended)
+        else:
+            self.release(opened, opened.before, ended.detail)
+            self.write_line(make_not_resumed_line(opened, ended.detail))
 
     def _record_refusal(
         self, denial: Denial, attempt: LoginAttempt, identity: Identity, target: Target | None
@@ -339,8 +354,8 @@ class Flow(AccessControl):
             # Last, because a stopping gateway closes the audit once no session is registered.
             self.registry.unregister(opened)
 
-    def release(self, opened: OpenedSession, counts: Counts) -> None:
+    def release(self, opened: OpenedSession, counts: Counts, why: str = "") -> None:
         """Stop carrying a session here: it continues elsewhere. Any thread may call it."""
-        self.ledger.release(opened, counts)
+        self.ledger.release(opened, counts, why)
         self.shells.release(opened.ready.grant.target)
         self.registry.unregister(opened)

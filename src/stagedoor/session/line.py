@@ -28,6 +28,11 @@ def make_resumed_line(opened: OpenedSession, earlier: ResumedSession) -> LogLine
     return {**line, "away_s": round(earlier.away_s, 3)}
 
 
+def make_not_resumed_line(opened: OpenedSession, why: str) -> LogLine:
+    """Return the line for a login that did not connect to the session that it resumed."""
+    return {**_session_line(opened, "not_resumed"), "detail": why or None}
+
+
 def _session_line(opened: OpenedSession, outcome: str) -> LogLine:
     grant = opened.ready.grant
     return {

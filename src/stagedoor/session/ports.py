@@ -123,8 +123,11 @@ class Ledger(Protocol):
         """Open a session in the audit, or continue an `earlier` one. It is durable when this returns."""
         ...
 
-    def release(self, opened: OpenedSession, counts: Counts) -> None:
-        """Note that a session continues elsewhere, where the audit of it continues."""
+    def release(self, opened: OpenedSession, counts: Counts, why: str = "") -> None:
+        """Note that a session continues elsewhere, where the audit of it continues.
+
+        `why` is the reason of a login that did not resume it, and after which it continues where it was.
+        """
         ...
 
     def close_session(self, opened: OpenedSession, ended: SessionResult) -> None:

@@ -30,6 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from stagedoor.model.event import Event, EventKind
+from stagedoor.model.session import Counts, StoredSession
 from stagedoor.model.target import Target
 from stagedoor.store.database import Database, Transaction
 from stagedoor.store.schema import audit_events, sessions
@@ -98,6 +99,22 @@ _CONTINUE_SESSION = (
         instance=bindparam("instance"), source=bindparam("source"), closed_at=null(), end=null()
     )
 )
+_IS_HELD = and_(
+    _IS_OPEN,
+    sessions.c.instance == bindparam("giver", type_=sessions.c.instance.type),
+    sessions.c.source == bindparam("giver_source", type_=sessions.c.source.type),
+)
+_INSERT_RETURNED = _if_session(_IS_HELD, is_present=True)
+_RETURN_SESSION = (
+    update(sessions)
+    .where(_IS_HELD)
+    .values(
+        instance=bindparam("holder"),
+        source=bindparam("holder_source"),
+        closed_at=bindparam("holder_closed_at"),
+        end=bindparam("holder_end"),
+    )
+)
 _CONTINUING_KINDS = (EventKind.SESSION_FOUND, EventKind.SESSION_RESUMED)
 """The events with which a session becomes that of the process which writes them, open again if it was
 closed."""
@@ -107,8 +124,9 @@ class StoreJournal:
     """The journal in the store. Implements `audit.ledger.Journal`.
 
     A session is opened once and closed once. A second `session.opened` or `session.closed` is ignored, as is
-    a `session.closed` for a session that was never opened or that another process has taken over. So an
-    append whose outcome is unknown may be repeated.
+    a `session.closed` for a session that was never opened or that another process has taken over. A
+    `session.found` with a `holder` returns a session to that process, unless another connection has taken it
+    over meanwhile; then it is ignored. So an append whose outcome is unknown may be repeated.
     """
 
     def __init__(self, database: Database) -> None:
@@ -118,16 +136,23 @@ class StoreJournal:
         """Write all events or none. Once this returns, they survive a power cut. Raises StoreError."""
         self._database.write_rows(_statements(events, self._database.dialect, only_own=True))
 
-    def find_session(self, session: str) -> tuple[str, str, str, float, int, int] | None:
-        """Return a session's identity, target, access method, opening time and bytes, or None.
-
-        The bytes are `sent` and `received`. Blocks. Raises StoreError.
-        """
+    def find_session(self, session: str) -> StoredSession | None:
+        """Return a session, open or closed, or None. Blocks. Raises StoreError."""
         with self._database.read() as transaction:
             row = transaction.execute(select(sessions).where(sessions.c.id == session)).first()
         if row is None:
             return None
-        return row.identity, row.target, row.way, row.opened_at, row.sent, row.received
+        return StoredSession(
+            identity=row.identity,
+            target=row.target,
+            access_method=row.way,
+            opened_at=row.opened_at,
+            counts=Counts(row.sent, row.received),
+            instance=row.instance,
+            source=row.source,
+            closed_at=row.closed_at,
+            end=row.end,
+        )
 
 
 def append(transaction: Transaction, events: Iterable[Event]) -> None:
@@ -144,8 +169,12 @@ def _statements(
     With `only_own`, a session is closed only by the process that owns it. The statements go straight to the
     driver, since no column here needs a conversion.
     """
-    for kind, run in groupby(events, key=lambda event: event.kind):
-        if kind is EventKind.SESSION_OPENED:
+    for (kind, is_return), run in groupby(events, key=lambda e: (e.kind, "holder" in e.fields)):
+        if is_return:
+            rows = [_row(event) | _name_holder(event) for event in run]
+            yield _compiled(_INSERT_RETURNED, rows, dialect)
+            yield _compiled(_RETURN_SESSION, rows, dialect)
+        elif kind is EventKind.SESSION_OPENED:
             rows = list({event.session: _row(event) for event in run}.values())
             yield _compiled(_INSERT_OPENED, rows, dialect)
             yield _compiled(_INSERT_SESSION, rows, dialect)
@@ -197,6 +226,13 @@ def _row(event: Event) -> dict[str, Any]:
         "reason": _text(event.reason),
         "fields": msgspec.json.encode(dict(event.fields)).decode(),
     }
+
+
+def _name_holder(event: Event) -> dict[str, Any]:
+    """Return the parameters that return a session to its holder from the process that writes the event."""
+    names = "holder", "holder_source", "holder_closed_at", "holder_end"
+    holder = {name: event.fields.get(name) for name in names}
+    return dict(holder, giver=event.instance, giver_source=event.source)
 
 
 def _text(value: str | None) -> str | None:

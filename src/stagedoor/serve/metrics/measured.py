@@ -74,9 +74,9 @@ class MetricsLedger:
                 self._open[access_method] += 1
         return opened
 
-    def release(self, opened: OpenedSession, counts: Counts) -> None:
+    def release(self, opened: OpenedSession, counts: Counts, why: str = "") -> None:
         """Count the last bytes here of a session that continues in another process."""
-        self._ledger.release(opened, counts)
+        self._ledger.release(opened, counts, why)
         with self._lock:
             self._open[opened.access_method] -= 1
         self._count_bytes(opened.id, counts)
