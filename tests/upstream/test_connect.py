@@ -81,11 +81,22 @@ async def test_a_silent_pod_is_left_early_for_its_successor() -> None:
     )
 
 
+async def test_only_a_tunnel_that_is_resumed_has_the_whole_time_for_its_endpoint() -> None:
+    pods = Pods(set(), [None])
+    shell = Shell(APP01, "10.0.0.1", 2222, started_by_us=True, resume_port=2223)
+    for is_required in (False, True):
+        denial = await pods.connector().connect_endpoint(shell, is_required=is_required)
+        assert isinstance(denial, Denial)
+    assert pods.timeouts == [connect.ENDPOINT_TIMEOUT_S, connect.DIAL_TIMEOUT_S]
+
+
 async def test_a_refusal_names_the_time_that_was_spent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connect, "ENDPOINT_TIMEOUT_S", 0.2)
     pods = Pods(set(), [OLD], is_silent=True)
     static = Shell(APP01, "10.0.0.1", 2222, started_by_us=True, resume_port=2223)
-    assert 0.2 <= waited_s(await pods.connector(60).connect_endpoint(static)) < 30
+    assert (
+        0.2 <= waited_s(await pods.connector(60).connect_endpoint(static, is_required=False)) < 30
+    )
     assert 0.9 <= waited_s(await pods.connector(0.9).connect(ready(OLD))) < 30, "with all its tries"
     assert len(pods.timeouts) > 2
 

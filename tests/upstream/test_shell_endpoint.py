@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import asyncssh
@@ -60,6 +61,8 @@ class Pod:
     writers: list[Writer] = field(default_factory=list)
     connections: list[asyncssh.SSHServerConnection] = field(default_factory=list)
     shown: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
+    required: list[bool] = field(default_factory=list)
+    """For each connection to that port, whether its tunnel requires it."""
     is_open: bool = True
     """Whether the endpoint's port is open to the gateway."""
 
@@ -83,7 +86,8 @@ class Pod:
             stream.detach(), await options_of_dev(), ready.grant.target
         )
 
-    async def dial_endpoint(self, shell: Shell) -> Stream | Denial:
+    async def dial_endpoint(self, shell: Shell, *, is_required: bool) -> Stream | Denial:
+        self.required.append(is_required)
         if not self.is_open:
             return Denial(Reason.UPSTREAM_REFUSED, "refused")
         assert shell.resume_port is not None
@@ -228,6 +232,7 @@ async def test_a_tunnel_shows_the_ticket_that_a_login_got(world: World) -> None:
     assert await world.pod.heard.get() == f"open 1 {KEY} s1 60 0 - dev app01.ssh"
     await world.tunnel(3)
     assert await world.pod.heard.get() == f"back 2 {KEY} 3 dev app01.ssh"
+    assert world.pod.required == [False, True]
 
 
 async def test_all_tunnels_of_an_owner_share_a_login(world: World) -> None:
@@ -312,3 +317,35 @@ async def test_a_pod_without_the_port_is_not_asked(world: World) -> None:
     world.shell = Shell(Target("app01"), "127.0.0.1", world.ssh_port, started_by_us=True)
     assert await world.enter() is None
     assert world.pod.logins == 0
+
+
+async def test_a_login_that_fails_late_is_not_mistaken_for_the_one_after_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost, go_on = asyncio.Event(), asyncio.Event()
+
+    class Doomed:
+        async def create_unix_connection(self, make_control: Callable[[], Any], _: str) -> None:
+            make_control().connection_lost(None)
+            lost.set()
+            await go_on.wait()
+            raise ConnectionResetError
+
+        def abort(self) -> None:
+            pass
+
+        close = abort
+
+    async def doom(stream: Stream, *_: object) -> Doomed:
+        stream.abort()
+        return Doomed()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.endpoints, "_login", SimpleNamespace(connect=doom))
+        failing = asyncio.create_task(world.enter(1))
+        await lost.wait()
+    await world.tunnel(2)
+    go_on.set()
+    assert isinstance(await failing, Denial)
+    await world.tunnel(3)
+    assert world.pod.logins == 1

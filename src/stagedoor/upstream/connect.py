@@ -22,7 +22,8 @@ DIAL_TIMEOUT_S = 5.0
 """The time limit for the TCP connection to a shell: shorter than clients wait, and ample for a cluster's
 network."""
 ENDPOINT_TIMEOUT_S = 1.0
-"""Short, because a login waits for it and can continue without it, and the shell's sshd has just answered."""
+"""The time limit for the endpoint of a new tunnel: short, because the login can continue without the
+endpoint, and the shell's sshd has just answered."""
 FIRST_TRY_S = 0.5
 """The time for the first try of a shell that the gateway started, which may have moved; each further try gets
 twice the time of the one before. In between, the gateway looks up the shell's address."""
@@ -102,10 +103,14 @@ class TcpConnector:
             except TimeoutError:
                 return reached
 
-    async def connect_endpoint(self, shell: Shell) -> Stream | Denial:
-        """Connect to the endpoint of resumable tunnels beside the shell's sshd, or return why not."""
+    async def connect_endpoint(self, shell: Shell, *, is_required: bool) -> Stream | Denial:
+        """Connect to the endpoint of resumable tunnels beside the shell's sshd, or return why not.
+
+        A tunnel that is resumed requires it, and gets as much time as for a shell.
+        """
         assert shell.resume_port is not None, "only a shell with an endpoint is asked for it"
-        return await self._try(replace(shell, port=shell.resume_port), ENDPOINT_TIMEOUT_S)
+        timeout_s = self.dial_timeout_s if is_required else ENDPOINT_TIMEOUT_S
+        return await self._try(replace(shell, port=shell.resume_port), timeout_s)
 
     async def _try(
         self, shell: Shell, timeout_s: float, began: float | None = None

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from typing import Any, Protocol
 
 import asyncssh
 
@@ -39,6 +40,16 @@ ALIVE_S = 30.0
 MAX_LINE_BYTES = 4096
 
 DialShell = Callable[[ReadyShell], Awaitable[Stream | Denial]]
+
+
+class _DialEndpoint(Protocol):
+    """Connects to the port of a shell's endpoint, or returns why not."""
+
+    def __call__(self, shell: Shell, *, is_required: bool) -> Awaitable[Stream | Denial]:
+        """Connect. `is_required` means that the tunnel cannot do without the endpoint."""
+        ...
+
+
 _Place = tuple[str, int, str]
 """A shell's address and port, and the owner of its tunnels."""
 
@@ -51,7 +62,7 @@ class ShellControl(asyncssh.SSHUNIXSession[bytes]):
     """
 
     def __init__(
-        self, on_end: Callable[[], None], dial_data: Callable[[], Awaitable[Stream | Denial]]
+        self, on_end: Callable[[], None], dial_data: Callable[..., Awaitable[Stream | Denial]]
     ) -> None:
         self.requests = Requests()
         self._on_end = on_end
@@ -117,9 +128,9 @@ class ShellControl(asyncssh.SSHUNIXSession[bytes]):
         finally:
             self._close_if_unused()
 
-    async def connect_data(self, ticket: bytes) -> Stream:
+    async def connect_data(self, ticket: bytes, *, is_required: bool = True) -> Stream:
         """Return a connection to the session of a ticket. Raises OSError."""
-        stream = await self._dial_data()
+        stream = await self._dial_data(is_required=is_required)
         if isinstance(stream, Denial):
             raise ConnectionError(stream.message)
         try:
@@ -180,7 +191,7 @@ class ShellEndpoints:
         self,
         login: GatewayLogin,
         dial: DialShell,
-        dial_endpoint: Callable[[Shell], Awaitable[Stream | Denial]],
+        dial_endpoint: _DialEndpoint,
         idle_s: float | None,
     ) -> None:
         self._login = login
@@ -215,7 +226,11 @@ class ShellEndpoints:
     async def resume(
         self, ready: ReadyShell, key: str, attempt: int, owner: str, watcher: Watcher
     ) -> StreamTicket | Denial | None:
-        """Return a ticket for a session that its client resumes, as `open` does."""
+        """Return a ticket for a session that its client resumes, without connecting to it.
+
+        A denial means that sshd or the endpoint cannot be reached, or that the endpoint refuses; None, that
+        the shell has no endpoint.
+        """
         shell = ready.shell
         if shell.resume_port is None:
             return None
@@ -248,7 +263,7 @@ class ShellEndpoints:
 
         Raises ShellLoginError, asyncssh.Error and OSError.
         """
-        is_up = False
+        is_up, task = False, asyncio.current_task()
         try:
             stream = await self._dial(ready)
             if isinstance(stream, Denial):
@@ -256,7 +271,7 @@ class ShellEndpoints:
             assert isinstance(stream, TcpStream), "shells are reached by plain TCP"
             shell = await self._login.connect(stream, ready, (PORT_FORWARDING,), asyncssh.SSHClient)
             dial_data = partial(self._dial_endpoint, ready.shell)
-            control = ShellControl(partial(self._forget_control, place, shell), dial_data)
+            control = ShellControl(partial(self._forget_control, place, task, shell), dial_data)
             try:
                 await shell.create_unix_connection(lambda: control, SOCKET)
             except BaseException:
@@ -266,17 +281,26 @@ class ShellEndpoints:
             return control
         finally:
             if not is_up:
-                self._controls.pop(place, None)
+                self._forget_login(place, task)
 
-    def _forget_control(self, place: _Place, shell: asyncssh.SSHClientConnection) -> None:
-        self._controls.pop(place, None)
+    def _forget_control(
+        self, place: _Place, task: asyncio.Task[Any] | None, shell: asyncssh.SSHClientConnection
+    ) -> None:
+        self._forget_login(place, task)
         shell.close()
+
+    def _forget_login(self, place: _Place, task: asyncio.Task[Any] | None) -> None:
+        """Forget a login that has failed or ended, unless another one has already taken its place."""
+        if self._controls.get(place) is task:
+            del self._controls[place]
 
 
 async def _connect_ticket(ticket: StreamTicket) -> StreamTicket:
     """Return the ticket of a new session with its connection. Raises OSError."""
     try:
-        return replace(ticket, stream=await ticket.control.connect_data(ticket.secret))
+        assert isinstance(ticket.control, ShellControl), "the ticket came from it"
+        stream = await ticket.control.connect_data(ticket.secret, is_required=False)
+        return replace(ticket, stream=stream)
     except BaseException:
         ticket.control.end(ticket.number, "the gateway does not reach the endpoint's port")
         ticket.control.forget(ticket.number)
