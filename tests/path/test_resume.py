@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -441,3 +442,32 @@ def test_an_administrator_closes_a_session_whose_client_is_away(gateway: Faulty)
     with client.asked(1) as (answer, _):
         assert answer.status == 410
         assert "the session has ended" in answer.message
+
+
+@pytest.mark.continuity(8, 19)
+def test_a_return_that_fails_leaves_the_session_as_it_was(gateway: Faulty) -> None:
+    """It can still be closed, and the audit has its real end and bytes."""
+    client = Client(gateway)
+    far = client.open()
+    (session,) = client.sessions
+    data = gateway.data_dir / "resume" / "data"
+    data.rename(data.with_name("hidden"))
+    for attempt in range(1, 5):  # by both workers, with some luck
+        with client.asked(attempt) as (answer, _):
+            assert answer.status == 503
+            assert "could not be reached" in answer.message
+    data.with_name("hidden").rename(data)
+    eventually(
+        "each has left the session",
+        lambda: sum(e["kind"] == "session.found" for e in of_session(gateway, session)) == 4,
+    )
+    gateway.command("session", "close", session)
+    check_shell_end(far, time.monotonic())
+    eventually("it is closed", lambda: session not in open_sessions(gateway))
+    last = of_session(gateway, session)[-1]
+    assert (last["kind"], last["reason"]) == ("session.closed", "evicted")
+    assert (last["fields"]["sent"], last["fields"]["received"]) == (4, 4)
+
+
+def of_session(gateway: Faulty, session: str) -> list[dict[str, Any]]:
+    return [event for event in gateway.audit() if event["session"] == session]

@@ -231,6 +231,9 @@ class Audit:
     def release(self, opened: OpenedSession, counts: Counts, why: str = "") -> None:
         self.script.asked.append(f"audit.release {why}".rstrip())
 
+    async def wait_for_writes(self) -> None:
+        self.script.asked.append("audit.wait")
+
     def close_session(self, opened: OpenedSession, ended: SessionResult) -> None:
         self.script.asked.append(f"audit.close {ended.end.value}")
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -20,6 +20,7 @@ from stagedoor.model.session import (
 )
 from stagedoor.model.shell import ProgressStep
 from stagedoor.session.entered import EnteredSession
+from stagedoor.session.flow import Flow
 from tests.virtual_time import in_virtual_time
 
 from .stages import DEV, GRANT, ORIGIN, SOURCE, TRACE, Listener, Running, Script, flow_of, serve
@@ -283,6 +284,36 @@ async def test_whatever_breaks_closes_the_audit_exactly_once(
     assert script.asked[len(LET_IN) :] == ["upstream.abort", f"audit.close {end}", "release"]
 
 
+EARLIER = ResumedSession("s0", Counts(3, 4), 1.0)
+
+
+@dataclass
+class Unreachable:
+    """A `ResumableConnector` that does not reach the endpoint."""
+
+    earlier: ResumedSession | None = EARLIER
+    error: BaseException | None = None
+    end: SessionResult | None = None
+
+    async def find_earlier(self, _: object) -> ResumedSession | None:
+        return self.earlier
+
+    async def connect(self, *_: object) -> Denial:
+        if self.error is not None:
+            raise self.error
+        return Denial(Reason.SHELL_UNAVAILABLE, "the endpoint is out of reach")
+
+    def find_end(self) -> SessionResult | None:
+        return self.end
+
+
+async def enter(flow: Flow, resumable: Unreachable) -> None:
+    denial = await flow.enter_by_name(
+        "app01.ssh", "22", None, ORIGIN, lambda _: None, resumable=resumable
+    )
+    assert isinstance(denial, Denial)
+
+
 @pytest.mark.continuity(19)
 @pytest.mark.parametrize(
     "error", [None, asyncio.CancelledError("the gateway stopped")], ids=["denied", "cancelled"]
@@ -290,27 +321,37 @@ async def test_whatever_breaks_closes_the_audit_exactly_once(
 async def test_a_login_that_does_not_reach_an_earlier_session_leaves_it_open(
     error: BaseException | None,
 ) -> None:
-    class Unreachable:
-        async def find_earlier(self, _: object) -> ResumedSession:
-            return ResumedSession("s0", Counts(3, 4), 1.0)
-
-        async def connect(self, *_: object) -> Denial:
-            if error is not None:
-                raise error
-            return Denial(Reason.SHELL_UNAVAILABLE, "the endpoint is out of reach")
-
     script = Script()
     flow = flow_of(script)
     with suppress(asyncio.CancelledError):
-        denial = await flow.enter_by_name(
-            "app01.ssh", "22", None, ORIGIN, lambda _: None, resumable=Unreachable()
-        )
-        assert isinstance(denial, Denial)
+        await enter(flow, Unreachable(error=error))
     why = "the endpoint is out of reach" if error is None else str(error)
-    assert script.asked[-4:] == ["audit.resume s0", "touch", f"audit.release {why}", "release"]
+    left = ["audit.resume s0", "touch", f"audit.release {why}", "release"]
+    if error is None:
+        left.append("audit.wait")
+    assert script.asked[-len(left) :] == left
     assert len(flow.registry) == 0
     assert [line["outcome"] for line in script.lines] == ["resumed", "not_resumed"]
     assert script.lines[-1]["detail"] == why
+
+
+async def test_an_earlier_session_that_ended_before_its_login_was_connected_is_closed() -> None:
+    script = Script()
+    end = SessionResult(EndReason.UPSTREAM_LOST, detail="the endpoint has ended")
+    await enter(flow_of(script), Unreachable(end=end))
+    assert script.asked[-3:] == ["audit.close upstream_lost", "release", "audit.wait"]
+    line = script.lines[-1]
+    assert (line["sent"], line["received"], line["detail"]) == (3, 4, "the endpoint has ended")
+
+
+async def test_an_error_of_the_connector_is_not_recorded_as_a_hang_up() -> None:
+    script = Script()
+    with pytest.raises(OSError, match="Too many open files"):
+        await enter(
+            flow_of(script), Unreachable(earlier=None, error=OSError(24, "Too many open files"))
+        )
+    assert "audit.close fault" in script.asked
+    assert script.lines[-1]["detail"] == Denial.of_fault().message
 
 
 @pytest.mark.line(37)

@@ -50,6 +50,9 @@ OPEN_TIMEOUT_S = 5.0
 GROUP_COMMIT_S = 0.1
 """The longest that a close or a denial waits for others to share its fsync with."""
 
+WRITE_WAIT_S = 1.0
+"""The longest that the refusal of a login waits for the audit, which may be busy without a pause."""
+
 RETRY_S = (0.1, 2.0)
 """The first and the longest wait between two tries while the journal cannot be written."""
 
@@ -197,6 +200,10 @@ class AuditLedger:
         """
         if opened.continues is not None:
             self._add(make_returned_event(opened, why, self._instance, self._clock()))
+
+    async def wait_for_writes(self) -> None:
+        """Wait until everything so far is written, `WRITE_WAIT_S` seconds at most."""
+        await asyncio.to_thread(self.flush, WRITE_WAIT_S)
 
     def note(self, opened: OpenedSession, kind: EventKind, fields: EventFields) -> None:
         """Write soon what happened in a session. Any thread may call this; it never blocks."""

@@ -32,7 +32,7 @@ class ResumeEndpoints:
     async def resume(
         self, ready: ReadyShell, request: ResumeRequest, watcher: Watcher
     ) -> StreamTicket | Denial:
-        """Return a ticket for the session that a client resumes. Raises OSError."""
+        """Return a ticket for the session that a client resumes, or why there is none. Raises OSError."""
         key, attempt, owner = request.key, request.attempt, identify_owner(ready.grant)
         unavailable = None
         if self.in_shells is not None:
@@ -71,6 +71,9 @@ class ResumeEndpoints:
             return await dial(opened.ready)
         except OSError:
             return shell
+        except BaseException:
+            shell.close()
+            raise
         shell.close()
         return ticket
 

@@ -152,7 +152,14 @@ class SessionLink:
         outcome = self._outcome
         if outcome is None or self._on_end is None or self._on_release is None:
             return
-        counts = outcome.counts or self.read_counts()
+        counts = self.read_counts()
+        if (
+            outcome.counts is not None
+        ):  # never fewer than before: it may name a session that it has forgotten
+            counts = Counts(
+                max(outcome.counts.sent, self._before.sent),
+                max(outcome.counts.received, self._before.received),
+            )
         if self._tunnel is not None:
             self._tunnel.request_end(outcome.end or EndReason.CLOSED, outcome.detail)
         if outcome.end is None:
@@ -201,12 +208,44 @@ class ResumableConnection(SessionLink):
             self.set_session(ticket.control, ticket.number)
         try:
             stream = ticket.stream or await ticket.control.connect_data(ticket.secret)
-        except OSError as error:
-            ticket.control.end(ticket.number, "the gateway does not reach its endpoint")
+        except BaseException as error:
+            self._give_up(opened, "the gateway does not reach its endpoint")
+            if not isinstance(error, OSError):
+                raise
             why = f"the tunnel's endpoint could not be reached: {error.strerror or error}"
             return Denial(Reason.SHELL_UNAVAILABLE, why)
         self.is_resumable = True
         return stream
+
+    def find_end(self) -> SessionResult | None:
+        """Return the end of the earlier session if it is known to have ended, or None."""
+        outcome = self._outcome
+        if outcome is None or outcome.end is None:
+            return None
+        return SessionResult(outcome.end, detail=outcome.detail)
+
+    def _give_up(self, opened: OpenedSession, why: str) -> None:
+        """End a new session in the endpoint. Forget an earlier one, which continues without this login."""
+        if self._control is None:
+            return
+        if opened.continues is None:
+            self._control.end(self._number, why)
+        else:
+            self._control.forget(self._number)
+
+    def keep(self, entered: EnteredSession) -> bool:
+        """Take over an earlier session whose client has no connection, and return True.
+
+        The endpoint has given the session to this worker, so no other one holds it. A new session ends.
+        """
+        if not self.is_resumable:
+            return False
+        if entered.opened.continues is None:
+            self._give_up(entered.opened, "its login was not completed")
+            return False
+        entered.stream.abort()
+        self.begin_hold(entered, entered.release, entered.opened.before)
+        return True
 
     def take_over(
         self, entered: EnteredSession, start: Callable[[Callable[[SessionResult], None]], Tunnel]
@@ -281,5 +320,5 @@ class Adopter:
 def _cannot_resume(error: OSError) -> Denial:
     return Denial(
         Reason.SHELL_UNAVAILABLE,
-        f"the session cannot be resumed now: {error.strerror or error}",
+        f"the session cannot be resumed now: {error.strerror or str(error) or 'no answer'}",
     )

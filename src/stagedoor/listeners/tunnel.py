@@ -4,8 +4,8 @@ A task serves each connection from the accept to the answer; then the relay carr
 """
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 
 from stagedoor.listeners.accept import (
@@ -36,6 +36,19 @@ from stagedoor.wire.ssh.preface import SshPreface
 
 WrapTls = Callable[[TcpStream, bytes], TlsStream]
 """Wraps a plain stream in TLS, given the bytes already read from it."""
+
+
+class _HungUpError(ConnectionError):
+    """The client hung up, or TLS failed."""
+
+
+@contextmanager
+def _noting_hang_up() -> Iterator[None]:
+    """Raise _HungUpError for an OSError in the block, which only reads from the client or writes to it."""
+    try:
+        yield
+    except OSError as error:
+        raise _HungUpError from error
 
 
 class TunnelListener:
@@ -106,17 +119,18 @@ class TunnelListener:
     ) -> None:
         try:
             parser = HeadParser()
-            request = None if wrap_tls else self._read_at_once(downstream, stream, parser)
-            if request is None:
-                request = await self._wait_for_request(downstream, stream, wrap_tls, parser)
+            with _noting_hang_up():
+                request = None if wrap_tls else self._read_at_once(downstream, stream, parser)
+                if request is None:
+                    request = await self._wait_for_request(downstream, stream, wrap_tls, parser)
             if request is None:
                 return
             if isinstance(request, Denial):
-                await downstream.send_refusal(self._flow.record_denial(request, downstream.origin))
+                await self._refuse(downstream, self._flow.record_denial(request, downstream.origin))
                 return
             await self._enter(downstream, request)
-        except OSError:
-            return  # the client hung up, or TLS failed
+        except _HungUpError:
+            return
         except Exception:
             # The loop's handler logs the error. The client learns that the fault is the gateway's.
             if not downstream.is_answered:
@@ -127,7 +141,7 @@ class TunnelListener:
             raise
 
     async def _enter(self, downstream: Downstream, request: Request) -> None:
-        """Enter the shell and start the tunnel, or refuse. Raises OSError if the client has hung up."""
+        """Enter the shell and start the tunnel, or refuse. Raises _HungUpError if the client has hung up."""
         downstream.request = request
         if find_login_secret(request.credential) and not downstream.is_private:
             denial = Denial(
@@ -135,7 +149,7 @@ class TunnelListener:
                 "the login's secret was sent over plain http, where others can read it; use https:// (log "
                 "out and in again, since it is not secret any more: stagedoor logout)",
             )
-            await downstream.send_refusal(self._flow.record_denial(denial, downstream.origin))
+            await self._refuse(downstream, self._flow.record_denial(denial, downstream.origin))
             return
         resumable = None
         if self._endpoints is not None and request.resume is not None:
@@ -156,17 +170,22 @@ class TunnelListener:
             raise
         if isinstance(entered, Denial):
             await downstream.stop_watching()
-            await downstream.send_refusal(entered)
+            await self._refuse(downstream, entered)
             return
         with entered.transfer() as hand_over:
-            await downstream.stop_watching()  # in this block, because it can be cancelled
             is_resumable = resumable is not None and resumable.is_resumable
             try:
-                early = await downstream.accept(entered, self._flow.now(), is_resumable)
-            except OSError:
+                await downstream.stop_watching()  # in this block, because it can be cancelled
+                with _noting_hang_up():
+                    early = await downstream.accept(entered, self._flow.now(), is_resumable)
+            except _HungUpError:
                 if not is_resumable:
                     raise
                 early = b""  # The session continues without its client, as after any other cut.
+            except BaseException:
+                if resumable is not None and resumable.keep(entered):
+                    hand_over(resumable)
+                raise
             if resumable is not None and is_resumable:
                 start = partial(self._relay.start, downstream.stream, entered.stream, early)
                 downstream.is_handed_over = True
@@ -177,6 +196,10 @@ class TunnelListener:
             tunnel = self._relay.start(downstream.stream, entered.stream, early, entered, preface)
             downstream.is_handed_over = True
             hand_over(tunnel)
+
+    async def _refuse(self, downstream: Downstream, denial: Denial) -> None:
+        with _noting_hang_up():
+            await downstream.send_refusal(denial)
 
     def _read_at_once(
         self, downstream: Downstream, stream: TcpStream, parser: HeadParser

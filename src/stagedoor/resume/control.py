@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from stagedoor.holder.folder import make_address
-from stagedoor.model.denial import Denial
+from stagedoor.model.denial import Denial, Reason
 from stagedoor.net.tcp import TcpStream
 from stagedoor.relay.ports import Stream
 from stagedoor.resume.messages import (
@@ -97,8 +97,15 @@ class EndpointControl:
     async def resume(
         self, key: str, attempt: int, owner: str, watcher: Watcher
     ) -> StreamTicket | Denial:
-        """Resume a session. A denial means that it has ended. Raises OSError."""
-        ticket = await self._enter("back", f"{key} {attempt} {owner}", watcher)
+        """Return a ticket for the session. A denial means that it has ended or has a newer connection.
+
+        No endpoint is started, because a new one has no sessions. Raises OSError.
+        """
+        ticket: StreamTicket | Denial
+        try:
+            ticket = await self._enter("back", f"{key} {attempt} {owner}", watcher)
+        except (FileNotFoundError, ConnectionRefusedError):  # no endpoint runs
+            ticket = Denial(Reason.SESSION_OVER, "the session has ended")
         if isinstance(ticket, StreamTicket) or self._suffix:
             return ticket
         for retired in self._find_retired():
@@ -150,7 +157,7 @@ class EndpointControl:
         return self._requests.read_ticket(self, number, answer)
 
     async def _ask(self, word: str, what: str, watcher: Watcher, *fds: int) -> tuple[int, str]:
-        sock = await self._connected()
+        sock = await self._connected(starts=word == "open")
         return await self._requests.ask(lambda line: send(sock, line, fds), word, what, watcher)
 
     async def connect_data(self, ticket: bytes) -> Stream:
@@ -167,7 +174,7 @@ class EndpointControl:
             raise
         return TcpStream(sock)
 
-    async def _connected(self, *, starts: bool = True) -> socket.socket:
+    async def _connected(self, *, starts: bool) -> socket.socket:
         async with self._connecting:
             if self._sock is None:
                 if starts and not self._suffix:

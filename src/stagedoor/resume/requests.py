@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Protocol
@@ -136,6 +137,9 @@ class Requests:
                 answer = await request.answer
         except BaseException:
             self.forget(number)
+            if word == "open":  # the endpoint may have opened the session by now
+                with suppress(OSError):
+                    send(f"end {number} its login was not completed")
             raise
         if answer.startswith("gone"):
             self.forget(number)

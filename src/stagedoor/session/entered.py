@@ -45,8 +45,8 @@ class EnteredSession:
             with entered.transfer() as hand_over:
                 hand_over(relay.start(…, entered.stream, on_end=entered))
 
-        If the block ends without handing over, with or without an error, the session ends. After the block,
-        the relay is asked to close as soon as the session must end, which may be at once.
+        If the block ends without handing over, with or without an error, the session ends. After a block that
+        has handed over, the relay is asked to close as soon as the session must end, which may be at once.
         """
         handles: list[RelayHandle] = []
         try:
@@ -57,7 +57,9 @@ class EnteredSession:
                 self.stream.abort()
                 self.end(describe_failed_entry(error))
             raise
-        self._owner.attach(self.opened, handles[0])
+        finally:
+            if handles:
+                self._owner.attach(self.opened, handles[0])
 
     @contextmanager
     def carry(
@@ -94,10 +96,14 @@ class EnteredSession:
 
 
 def describe_failed_entry(error: BaseException) -> SessionResult:
-    """Return the end of a session that `error` kept from being connected and handed over."""
-    match error:
-        case asyncio.CancelledError():
-            return SessionResult(EndReason.UNREACHED, detail=explain_cancellation(error))
-        case OSError():
-            return SessionResult(EndReason.UNREACHED, detail=HUNG_UP)
+    """Return the end of a session that `error` kept from being handed over."""
+    if isinstance(error, OSError):
+        return SessionResult(EndReason.UNREACHED, detail=HUNG_UP)
+    return describe_failed_connect(error)
+
+
+def describe_failed_connect(error: BaseException) -> SessionResult:
+    """Return the end of a session that `error` kept from being connected to its shell."""
+    if isinstance(error, asyncio.CancelledError):
+        return SessionResult(EndReason.UNREACHED, detail=explain_cancellation(error))
     return SessionResult(EndReason.FAULT, detail=Denial.of_fault().message)

@@ -31,7 +31,7 @@ from stagedoor.model.target import Target
 from stagedoor.session.access_control import AccessControl
 from stagedoor.session.access_request import AskReason
 from stagedoor.session.attempt import OPENED, LoginAttempt, OnTrace
-from stagedoor.session.entered import EnteredSession, describe_failed_entry
+from stagedoor.session.entered import EnteredSession, describe_failed_connect
 from stagedoor.session.line import (
     LogLine,
     make_denied_line,
@@ -267,18 +267,25 @@ class Flow(AccessControl):
                 dial(opened.ready) if resumable is None else resumable.connect(opened, dial)
             )
         except BaseException as error:
-            self._close_unconnected(opened, describe_failed_entry(error))
+            self._close_unconnected(opened, describe_failed_connect(error), resumable)
             raise
         if isinstance(stream, Denial):
             ended = SessionResult(EndReason.UNREACHED, detail=stream.message)
-            self._close_unconnected(opened, ended)
+            self._close_unconnected(opened, ended, resumable)
+            if opened.continues is not None:
+                # The next login of this client must find the session where it is, not here.
+                await self.ledger.wait_for_writes()
             return stream
         return EnteredSession(self, opened, stream)
 
-    def _close_unconnected(self, opened: OpenedSession, ended: SessionResult) -> None:
-        """End a session that could not be connected. An earlier one continues without this login."""
-        if opened.continues is None:
+    def _close_unconnected(
+        self, opened: OpenedSession, ended: SessionResult, resumable: ResumableConnector | None
+    ) -> None:
+        """End a session that could not be connected. An earlier one may continue without this login."""
+        if opened.continues is None or resumable is None:
             self.close_session(opened, ended)
+        elif (over := resumable.find_end()) is not None:
+            self.close_session(opened, SessionResult(over.end, opened.before, over.detail))
         else:
             self.release(opened, opened.before, ended.detail)
             self.write_line(make_not_resumed_line(opened, ended.detail))

@@ -130,6 +130,10 @@ class Ledger(Protocol):
         """
         ...
 
+    async def wait_for_writes(self) -> None:
+        """Wait, but not for long, until everything so far is in the audit."""
+        ...
+
     def close_session(self, opened: OpenedSession, ended: SessionResult) -> None:
         """End a session in the audit."""
         ...
@@ -170,6 +174,10 @@ class ResumableConnector(Protocol):
         self, opened: OpenedSession, dial: Callable[[ReadyShell], Awaitable[Stream | Denial]]
     ) -> Stream | Denial:
         """Return a stream to the shell, or why there is none. `dial` connects to the shell."""
+        ...
+
+    def find_end(self) -> SessionResult | None:
+        """Return the end of the earlier session if it is known to have ended, or None."""
         ...
 
 

@@ -81,6 +81,10 @@ class MetricsLedger:
             self._open[opened.access_method] -= 1
         self._count_bytes(opened.id, counts)
 
+    async def wait_for_writes(self) -> None:
+        """Wait for the ledger."""
+        await self._ledger.wait_for_writes()
+
     def close_session(self, opened: OpenedSession, ended: SessionResult) -> None:
         """Close a session in the ledger, and count its end, its bytes and its length."""
         self._ledger.close_session(opened, ended)
