@@ -45,7 +45,7 @@ GREETING = f"stagedoor-resume {VERSION}"
 a worker the one to use, the newest that both speak. So an endpoint of any version must speak version 1."""
 MAX_PACKET_BYTES = 4096
 TIMEOUT_S = 10.0
-"""The bound on a connection to the endpoint, and on its answers."""
+"""How long the functions of this module wait for the endpoint."""
 MAX_NOTE_CHARS = 2048
 CONTROL, DATA, LOCK = "control", "data", "lock"
 """The names of the sockets and of the lock, in the endpoint's folder. The sockets of an endpoint that has
@@ -78,7 +78,7 @@ def receive(sock: socket.socket) -> tuple[str, list[int]]:
 
 
 def connect_control(folder: Path, suffix: str = "", timeout_s: float = TIMEOUT_S) -> socket.socket:
-    """Return a connection to the endpoint. Blocks for an instant. Raises OSError if it does not run.
+    """Return a connection to the endpoint. Blocks for up to `timeout_s`. Raises OSError if it does not run.
 
     `suffix` ends the names of the sockets of one that has retired. If that was killed, they are removed.
     """

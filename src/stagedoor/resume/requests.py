@@ -70,7 +70,7 @@ class StreamTicket:
 
 @dataclass(frozen=True, slots=True)
 class SessionRequest:
-    """A session for an endpoint: its id, who may return to it, what an adopting worker needs, and the limit.
+    """A session for an endpoint: its id, its owner, the note for a worker that adopts it, and a limit.
 
     `away_limit_s` is how long it waits for its client; `note` and `owner` are as in `messages`.
     """

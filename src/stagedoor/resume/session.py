@@ -53,7 +53,7 @@ class Session:
         """Whether the sshd has ended its direction with a FIN."""
         self._is_deaf = False
         """Whether the sshd accepts no more bytes. Then the client's input is discarded."""
-        self._lost: tuple[int, str] | None = None
+        self._failure: tuple[int, str] | None = None
         """The end, for a client that has all output of an sshd whose connection failed, or None."""
         self._ending: tuple[int, str] | None = None
         self._end_by = 0.0
@@ -94,7 +94,7 @@ class Session:
         last_by = self._last_bytes_by
         is_late = last_by is not None and now >= last_by
         if (self._stream.is_finished or is_gone or is_late) and self._ending is None:
-            self.end(*(self._lost or (CLOSED, "")), now)
+            self.end(*(self._failure or (CLOSED, "")), now)
             return
         blocked = self._send(now)
         if self._link is not None:
@@ -176,7 +176,7 @@ class Session:
     def _explain_refusal(self) -> None:
         if self._preface is not None and (denial := self._preface.find_refusal()) is not None:
             self._stream.take(self._preface.make_farewell(denial.line))
-            self._lost = LOST, denial.line
+            self._failure = LOST, denial.line
 
     def _serve_link(self, readable: bool, _writable: bool) -> None:
         now = time.monotonic()
@@ -204,7 +204,7 @@ class Session:
 
     def _lose(self, error: OSError, now: float) -> None:
         """Record that the sshd's connection has failed. The client gets the output so far, then END."""
-        self._lost = LOST, f"the shell hung up: {error.strerror or error}"
+        self._failure = LOST, f"the shell hung up: {error.strerror or error}"
         self._explain_refusal()
         self._is_deaf = self._has_hung_up = True
         self._stream.take_end()
