@@ -13,6 +13,7 @@ from stagedoor.holder.folder import make_address
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.net.tcp import TcpStream
 from stagedoor.relay.ports import Stream
+from stagedoor.resume.message_queue import MessageQueue
 from stagedoor.resume.messages import (
     DATA,
     GREETING,
@@ -21,7 +22,6 @@ from stagedoor.resume.messages import (
     list_retired,
     lock_folder,
     receive,
-    send,
 )
 from stagedoor.resume.requests import Orphan, Requests, SessionRequest, StreamTicket, Watcher
 from stagedoor.wire.tunnel.frames import OPEN, encode
@@ -47,7 +47,7 @@ class EndpointControl:
         self._retired: dict[str, EndpointControl] = {}
         """The connections to the endpoints that have retired, by their suffixes."""
         self._on_orphan: OnOrphan | None = None
-        self._sock: socket.socket | None = None
+        self._messages: MessageQueue | None = None
         self._connecting = asyncio.Lock()
         self._requests = Requests(is_own=True)
 
@@ -67,7 +67,7 @@ class EndpointControl:
         if self._on_orphan is None:
             return
         for control in (self, *self._find_retired()):
-            if control._sock is None:
+            if control._messages is None:
                 with suppress(OSError):
                     await control._connected(starts=False)
 
@@ -143,9 +143,12 @@ class EndpointControl:
         self._requests.forget(number)
 
     def _send(self, line: str) -> None:
-        if self._sock is not None:
-            with suppress(OSError):
-                send(self._sock, line)
+        """Send a message. If that fails, hang up, so that other workers can adopt the sessions."""
+        if self._messages is not None:
+            try:
+                self._messages.send(line)
+            except OSError:
+                self._hang_up()
 
     async def _enter(
         self, word: str, what: str, watcher: Watcher, *fds: int
@@ -157,8 +160,10 @@ class EndpointControl:
         return self._requests.read_ticket(self, number, answer)
 
     async def _ask(self, word: str, what: str, watcher: Watcher, *fds: int) -> tuple[int, str]:
-        sock = await self._connected(starts=word == "open")
-        return await self._requests.ask(lambda line: send(sock, line, fds), word, what, watcher)
+        messages = await self._connected(starts=word == "open")
+        return await self._requests.ask(
+            lambda line: messages.send(line, fds), word, what, watcher
+        )
 
     async def connect_data(self, ticket: bytes) -> Stream:
         """Return a connection to the session of a ticket, its secret. Raises OSError."""
@@ -174,29 +179,44 @@ class EndpointControl:
             raise
         return TcpStream(sock)
 
-    async def _connected(self, *, starts: bool) -> socket.socket:
+    async def _connected(self, *, starts: bool) -> MessageQueue:
         async with self._connecting:
-            if self._sock is None:
+            if self._messages is None:
                 if starts and not self._suffix:
                     sock = await asyncio.to_thread(_connect_or_start, self._folder)
                 else:
                     sock = await asyncio.to_thread(connect_control, self._folder, self._suffix)
+                messages = MessageQueue(sock, partial(self._watch_writable, sock.fileno()))
                 try:
                     sock.setblocking(False)
-                    send(sock, GREETING)
+                    messages.send(GREETING)
                     if self._on_orphan is not None:
-                        send(sock, "adopts yes")
+                        messages.send("adopts yes")
                 except OSError:
                     sock.close()
                     raise
-                self._sock = sock
+                self._messages = messages
                 asyncio.get_running_loop().add_reader(sock.fileno(), self._readable)
-            return self._sock
+            return self._messages
+
+    def _watch_writable(self, fd: int, is_watched: bool) -> None:
+        loop = asyncio.get_running_loop()
+        if is_watched:
+            loop.add_writer(fd, self._writable)
+        else:
+            loop.remove_writer(fd)
+
+    def _writable(self) -> None:
+        assert self._messages is not None
+        try:
+            self._messages.flush()
+        except OSError:
+            self._hang_up()
 
     def _readable(self) -> None:
-        assert self._sock is not None
+        assert self._messages is not None
         try:
-            line, _ = receive(self._sock)
+            line, _ = receive(self._messages.sock)
         except BlockingIOError:
             return
         except OSError:
@@ -209,10 +229,12 @@ class EndpointControl:
             self._hang_up()
 
     def _hang_up(self) -> None:
-        sock, self._sock = self._sock, None
-        if sock is None:
+        messages, self._messages = self._messages, None
+        if messages is None:
             return
-        asyncio.get_running_loop().remove_reader(sock.fileno())
+        loop, sock = asyncio.get_running_loop(), messages.sock
+        loop.remove_reader(sock.fileno())
+        loop.remove_writer(sock.fileno())
         sock.close()
         self._requests.fail_all()
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from stagedoor.holder.event_poller import EventPoller
+from stagedoor.holder.event_poller import READ, WRITE, EventPoller
 from stagedoor.model.target import Target
+from stagedoor.resume.message_queue import MessageQueue
 from stagedoor.resume.messages import (
     AWAY,
     CONTROL,
@@ -23,7 +24,6 @@ from stagedoor.resume.messages import (
     open_control_socket,
     receive,
     remove_retired,
-    send,
 )
 from stagedoor.resume.pending import TICKET_S, PendingConnections, listen
 from stagedoor.resume.session import Session
@@ -50,7 +50,7 @@ _FIRST_S = 10.0
 
 @dataclass(eq=False, slots=True)
 class _Worker:
-    sock: socket.socket
+    messages: MessageQueue
     greeted: bool = False
     adopts: bool = False
 
@@ -129,12 +129,14 @@ class Endpoint:
             if now >= self._tidy_at:
                 self._tidy(now)
                 self._tidy_at = now + TIDY_S
-            is_wanted = self._workers and not self._is_retired
+            is_behind = any(worker.messages for worker in self._workers)
+            is_wanted = is_behind or (self._workers and not self._is_retired)
             if not (self._kept or is_wanted) and now >= self._first_by:
                 break
             is_waited_for = self._workers or self._first_by == math.inf
-            is_idle = not (self._kept or len(self._pending)) and is_waited_for
+            is_idle = not (self._kept or len(self._pending) or is_behind) and is_waited_for
             self._poller.wait(None if is_idle else max(0.0, self._tidy_at - now))
+        self._control.close()  # before the workers' connections, whose end means that it listens no more
         if self._is_retired:
             remove_retired(self._folder, f".{os.getpid()}")
 
@@ -145,11 +147,14 @@ class Endpoint:
         self._is_retired, self._first_by = True, 0.0
         busy = {kept.worker for kept in self._kept.values()}
         for worker in tuple(self._workers):
-            if worker not in busy:
+            if worker not in busy and not worker.messages:
                 self._drop_worker(worker)
 
     def _tidy(self, now: float) -> None:
-        """End sessions, offer orphans, and drop tickets and connections whose time is over."""
+        """End sessions, offer orphans, and drop workers, tickets and connections whose time is over."""
+        for worker in tuple(self._workers):
+            if worker.messages.is_stale(now):
+                self._drop_worker(worker)
         for kept in tuple(self._kept.values()):
             session = kept.session
             wake_at = session.wake_at()
@@ -192,14 +197,25 @@ class Endpoint:
         with suppress(OSError):  # it may have left, or there may be no descriptor left
             sock, _ = self._control.accept()
             sock.setblocking(False)
-            worker = _Worker(sock)
+            watch = partial(self._watch_writable, sock.fileno())
+            worker = _Worker(MessageQueue(sock, watch))
             self._workers.append(worker)
             self._poller.add(sock.fileno(), partial(self._serve_worker, worker))
             self._send(worker, GREETING)
 
-    def _serve_worker(self, worker: _Worker, _readable: bool, _writable: bool) -> None:
+    def _watch_writable(self, fd: int, is_watched: bool) -> None:
+        self._poller.change_events(fd, READ | (WRITE if is_watched else 0))
+
+    def _serve_worker(self, worker: _Worker, readable: bool, writable: bool) -> None:
+        if writable:
+            with suppress(OSError):  # reading reports it too
+                worker.messages.flush()
+        if readable:
+            self._receive(worker)
+
+    def _receive(self, worker: _Worker) -> None:
         try:
-            line, fds = receive(worker.sock)
+            line, fds = receive(worker.messages.sock)
         except BlockingIOError:
             return
         except OSError:
@@ -302,7 +318,7 @@ class Endpoint:
     def _send(self, worker: _Worker, line: str) -> None:
         if worker in self._workers:
             try:
-                send(worker.sock, line)
+                worker.messages.send(line)
             except OSError:  # it reads nothing, or is gone
                 self._drop_worker(worker)
 
@@ -310,8 +326,8 @@ class Endpoint:
         if worker not in self._workers:
             return
         self._workers.remove(worker)
-        self._poller.remove(worker.sock.fileno())
-        worker.sock.close()
+        self._poller.remove(worker.messages.sock.fileno())
+        worker.messages.sock.close()
         now = time.monotonic()
         for kept in self._kept.values():
             if kept.worker is worker:
