@@ -11,8 +11,9 @@ import pytest
 
 from stagedoor.holder.folder import make_address
 from stagedoor.net.tcp import TcpStream
+from stagedoor.resume import requests
 from stagedoor.resume.control import EndpointControl
-from stagedoor.resume.endpoint import Endpoint
+from stagedoor.resume.endpoint import ORPHAN_S, Endpoint
 from stagedoor.resume.message_queue import STALE_S
 from stagedoor.resume.messages import (
     CONTROL,
@@ -132,6 +133,29 @@ async def test_a_descriptor_does_not_wait_until_it_may_be_closed(
         await control.open(KEY, SessionRequest("s1", OWNER, "-", 60.0), TcpStream(ours), Watched())
 
 
+@pytest.mark.continuity(8)
+@pytest.mark.parametrize("word", ["adopt", "open"])
+async def test_a_session_whose_answer_is_late_is_given_back(
+    peer: tuple[EndpointControl, Peer], monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    """The endpoint carries out what was asked in time, and then no worker would judge the session."""
+    control, endpoint = peer
+    monkeypatch.setattr(requests, "ANSWER_TIMEOUT_S", 0.01)
+    ours, theirs = socket.socketpair()
+    session = SessionRequest("s1", OWNER, "-", 60.0)
+    with ours, theirs:
+        asking = (
+            control.adopt("s1", Watched())
+            if word == "adopt"
+            else control.open(KEY, session, TcpStream(ours), Watched())
+        )
+        with pytest.raises(TimeoutError):
+            await asking
+    asked, undone = await endpoint.hear_many(2)
+    assert asked.startswith(f"{word} 1 ")
+    assert undone.startswith({"adopt": "leave 1", "open": "end 1 "}[word])
+
+
 # The endpoint, whose worker is busy.
 
 
@@ -240,3 +264,17 @@ def test_a_retired_endpoint_waits_for_a_worker_to_hear_of_the_ends(
     endpoint.run()
     heard += worker.hear()
     assert heard == ["x"] * SESSIONS
+
+
+def test_an_orphan_that_is_given_back_still_ends_without_a_worker(
+    endpoint: Endpoint, worker: Peer, sshd: int
+) -> None:
+    open_many(endpoint, worker, sshd, 1)
+    (kept,) = endpoint._kept.values()
+    kept.limit_s, kept.orphan_since = 9999.0, time.monotonic()
+    kept.worker = None
+    ask(endpoint, worker, "adopt 7 s0")
+    ask(endpoint, worker, "leave 7")
+    assert worker.hear() == ["adopted 7"]
+    endpoint._tidy(time.monotonic() + ORPHAN_S)
+    assert endpoint._kept == {}

@@ -161,9 +161,14 @@ class EndpointControl:
 
     async def _ask(self, word: str, what: str, watcher: Watcher, *fds: int) -> tuple[int, str]:
         messages = await self._connected(starts=word == "open")
-        return await self._requests.ask(
-            lambda line: messages.send(line, fds), word, what, watcher
-        )
+
+        def send(line: str) -> None:
+            if line.startswith(word):
+                messages.send(line, fds)
+            else:
+                self._send(line)
+
+        return await self._requests.ask(send, word, what, watcher)
 
     async def connect_data(self, ticket: bytes) -> Stream:
         """Return a connection to the session of a ticket, its secret. Raises OSError."""

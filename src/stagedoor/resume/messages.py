@@ -28,6 +28,9 @@ that adopt, one after the other. `limit` changes how long the session waits for 
 orphan again. `alive` is for the endpoint in a shell, which counts a worker as gone after 90 s without a
 message. A new endpoint sends `retire` to the previous one, which keeps its sessions, renames its sockets, and
 ends after the last session. `stop` ends the endpoint, with all sessions.
+
+While one side is busy, the messages for it wait in a queue (`message_queue`). A worker waits 5 s for an
+answer. Then it undoes `open` with `end`, and `adopt` with `leave`.
 """
 
 import fcntl

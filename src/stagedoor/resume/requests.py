@@ -15,6 +15,8 @@ from stagedoor.wire.oneline import to_one_line
 from stagedoor.wire.tunnel.frames import MAX_END_BYTES, MAX_NUMBER, TICKET_BYTES
 
 ANSWER_TIMEOUT_S = 5.0
+_UNDO = {"open": "end {} the gateway no longer waits", "adopt": "leave {}"}
+"""The messages that undo a request without an answer. Otherwise no worker might judge the session."""
 _ENDED = "the endpoint of resumable tunnels has ended"
 
 
@@ -127,7 +129,7 @@ class Requests:
     ) -> tuple[int, str]:
         """Send a request, and return its number and the answer. After `gone` the number is forgotten.
 
-        Raises OSError if the endpoint does not answer.
+        Raises OSError if the endpoint does not answer. Without an answer, the request is undone.
         """
         number = next(self._numbers)
         request = self._requests[number] = _Request(watcher)
@@ -137,9 +139,9 @@ class Requests:
                 answer = await request.answer
         except BaseException:
             self.forget(number)
-            if word == "open":  # the endpoint may have opened the session by now
+            if word in _UNDO:
                 with suppress(OSError):
-                    send(f"end {number} its login was not completed")
+                    send(_UNDO[word].format(number))
             raise
         if answer.startswith("gone"):
             self.forget(number)
