@@ -13,7 +13,7 @@ from stagedoor.holder.folder import make_address
 from stagedoor.net.tcp import TcpStream
 from stagedoor.resume import requests
 from stagedoor.resume.control import EndpointControl
-from stagedoor.resume.endpoint import ORPHAN_S, Endpoint
+from stagedoor.resume.endpoint import MAX_AWAY_OF_OWNER, ORPHAN_S, Endpoint
 from stagedoor.resume.message_queue import STALE_S
 from stagedoor.resume.messages import (
     CONTROL,
@@ -278,3 +278,30 @@ def test_an_orphan_that_is_given_back_still_ends_without_a_worker(
     assert worker.hear() == ["adopted 7"]
     endpoint._tidy(time.monotonic() + ORPHAN_S)
     assert endpoint._kept == {}
+
+
+def test_a_session_that_is_refused_takes_no_other_s_place(
+    endpoint: Endpoint, worker: Peer, sshd: int
+) -> None:
+    open_many(endpoint, worker, sshd, MAX_AWAY_OF_OWNER)
+    ask(endpoint, worker, f"open 99 {0:032x} s99 60 0 - {OWNER}", sshd)
+    assert worker.hear() == ["gone 99 this session exists already"]
+    ask(endpoint, worker, f"open 100 {100:032x} s100 60 0 - {OWNER}", sshd)
+    over, ticket = worker.hear()
+    assert over == "over 0 3 0 0 more than 64 sessions wait"
+    assert ticket.startswith("ticket 100 ")
+
+
+def test_a_session_that_ends_before_its_ticket_is_used_keeps_its_counts(
+    endpoint: Endpoint, worker: Peer, sshd: int
+) -> None:
+    open_many(endpoint, worker, sshd, 1)
+    (kept,) = endpoint._kept.values()
+    kept.session.sent, kept.session.received = 5, 7
+    ask(endpoint, worker, f"back 1 {0:032x} 1 {OWNER}")
+    ask(endpoint, worker, "end 0 enough")
+    worker.hear()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        assert not endpoint._use_ticket(list(endpoint._tickets)[-1], ours)
+    assert worker.hear() == ["over 1 1 5 7 the session has ended"]

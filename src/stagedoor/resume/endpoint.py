@@ -240,10 +240,10 @@ class Endpoint:
         word, _, rest = line.partition(" ")
         if word == "open":
             number, key, id_, away_s, idle_s, note, owner = rest.split(" ", 6)
-            self._make_room(owner, now)
             if key in self._kept or not socks:
                 self._send(worker, f"gone {number} this session exists already")
                 return
+            self._make_room(owner, now)
             target = parse_target(owner.rpartition(" ")[2])
             preface = SshPreface(target) if isinstance(target, Target) else None
             session = Session(
@@ -343,7 +343,8 @@ class Endpoint:
         """Give a session its new connection. Return False if the session has ended, or has a newer one."""
         kept, now = ticket.kept, time.monotonic()
         if self._kept.get(kept.key) is not kept:
-            self._send(ticket.worker, f"over {ticket.number} {LOST} 0 0 the session has ended")
+            moved = f"{kept.session.sent} {kept.session.received}"
+            self._send(ticket.worker, f"over {ticket.number} {LOST} {moved} the session has ended")
             return False
         if ticket.attempt <= kept.attempt:
             self._send(ticket.worker, f"moved {ticket.number}")
