@@ -133,6 +133,18 @@ async def test_a_descriptor_does_not_wait_until_it_may_be_closed(
         await control.open(KEY, SessionRequest("s1", OWNER, "-", 60.0), TcpStream(ours), Watched())
 
 
+async def test_the_text_of_a_message_never_keeps_a_session_from_its_end(
+    peer: tuple[EndpointControl, Peer],
+) -> None:
+    control, endpoint = peer
+    asking = asyncio.create_task(control.resume(KEY, 1, OWNER, Watched()))
+    await endpoint.hear_many(1)
+    endpoint.say(f"ticket 1 {TICKET}")
+    await asking
+    control.end(1, "\udcff" + "\N{GREEK SMALL LETTER ALPHA}" * MAX_PACKET_BYTES)
+    assert (await endpoint.hear_many(1))[0].startswith("end 1 \N{REPLACEMENT CHARACTER}α")
+
+
 @pytest.mark.continuity(8)
 @pytest.mark.parametrize("word", ["adopt", "open"])
 async def test_a_session_whose_answer_is_late_is_given_back(
@@ -305,3 +317,19 @@ def test_a_session_that_ends_before_its_ticket_is_used_keeps_its_counts(
     with ours, theirs:
         assert not endpoint._use_ticket(list(endpoint._tickets)[-1], ours)
     assert worker.hear() == ["over 1 1 5 7 the session has ended"]
+
+
+def test_a_reason_is_cut_to_what_a_client_gets(endpoint: Endpoint, worker: Peer, sshd: int) -> None:
+    open_many(endpoint, worker, sshd, 1)
+    ask(endpoint, worker, "end 0 x" + "ä" * 2000)
+    assert worker.hear() == ["over 0 2 0 0 x" + "ä" * ((MAX_END_BYTES - 1) // 2)]
+
+
+def test_a_message_is_sent_whole_or_not_at_all() -> None:
+    """Its last word says who may resume the session."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        send(ours, "x" * MAX_PACKET_BYTES)
+        with pytest.raises(OSError, match="too long"):
+            send(ours, "x" * (MAX_PACKET_BYTES + 1))
+        assert receive(theirs)[0] == "x" * MAX_PACKET_BYTES

@@ -24,7 +24,8 @@ from stagedoor.resume.messages import (
     receive,
 )
 from stagedoor.resume.requests import Orphan, Requests, SessionRequest, StreamTicket, Watcher
-from stagedoor.wire.tunnel.frames import OPEN, encode
+from stagedoor.wire.oneline import to_one_line
+from stagedoor.wire.tunnel.frames import MAX_END_BYTES, OPEN, encode
 
 FAULTS = "faults"
 """The file in the endpoint's folder that gets its tracebacks."""
@@ -125,7 +126,7 @@ class EndpointControl:
     def end(self, number: int, why: str) -> None:
         """End a session, with the reason for its client."""
         if number in self._requests:
-            self._send(f"end {number} {why}")
+            self._send(f"end {number} {to_one_line(why, MAX_END_BYTES)}")
 
     def set_limit(self, number: int, away_limit_s: float) -> None:
         """Change how long a session waits for its client."""

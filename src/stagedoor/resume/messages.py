@@ -33,6 +33,7 @@ While one side is busy, the messages for it wait in a queue (`message_queue`). A
 answer. Then it undoes `open` with `end`, and `adopt` with `leave`.
 """
 
+import errno
 import fcntl
 import os
 import socket
@@ -70,8 +71,11 @@ def open_control_socket() -> socket.socket:
 
 
 def send(sock: socket.socket, line: str, fds: tuple[int, ...] = ()) -> None:
-    """Send a message, whole. Raises OSError."""
-    socket.send_fds(sock, [line.encode()[:MAX_PACKET_BYTES]], list(fds), socket.MSG_NOSIGNAL)
+    """Send a message. Raises OSError, also for one longer than `MAX_PACKET_BYTES`."""
+    packet = line.encode()
+    if len(packet) > MAX_PACKET_BYTES:
+        raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
+    socket.send_fds(sock, [packet], list(fds), socket.MSG_NOSIGNAL)
 
 
 def receive(sock: socket.socket) -> tuple[str, list[int]]:

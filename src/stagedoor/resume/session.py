@@ -9,7 +9,7 @@ from stagedoor.holder.event_poller import READ, WRITE, EventPoller
 from stagedoor.model.farewell import FAREWELL_S
 from stagedoor.resume.messages import CLOSED, LOST
 from stagedoor.wire.ssh.preface import SshPreface
-from stagedoor.wire.tunnel.frames import StreamError
+from stagedoor.wire.tunnel.frames import MAX_END_BYTES, StreamError
 from stagedoor.wire.tunnel.stream import TunnelStream
 
 _READ_BYTES = 256 * 1024
@@ -71,8 +71,10 @@ class Session:
     def end(self, code: int, why: str, now: float) -> None:
         """Hang up on the sshd, and send END to a client that is connected."""
         if self._ending is None and not self.is_over:
-            self._ending, self._end_by = (code, why), now + FAREWELL_S
-            self._stream.end(code, why.encode()[:500])
+            reason = why.encode()[:MAX_END_BYTES]
+            self._ending = code, reason.decode(errors="ignore")
+            self._end_by = now + FAREWELL_S
+            self._stream.end(code, reason)
             self._is_deaf = self._has_hung_up = True
             self.pump(now)
 
