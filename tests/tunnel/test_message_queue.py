@@ -66,7 +66,7 @@ async def peer(tmp_path: Path) -> AsyncIterator[tuple[EndpointControl, Peer]]:
     """Yield a worker's control, and the endpoint that it has greeted."""
     control = EndpointControl(tmp_path, 60.0)
     with listen(open_control_socket(), tmp_path / CONTROL) as listener:
-        await control._connected()
+        await control._connected(starts=False)
         sock, _ = listener.accept()
         with sock:
             endpoint = Peer(sock)

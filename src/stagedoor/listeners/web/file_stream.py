@@ -22,8 +22,8 @@ def send_file(
 ) -> Response:
     """Return an answer with `length` bytes of a file, from `first` on.
 
-    Sending it stops, and the connection is cut, once `is_still_allowed` returns False or if the file has become
-    shorter.
+    Sending it stops, and the connection is cut, once `is_still_allowed` returns False or if the file has
+    become shorter.
     """
     pieces = _read_pieces(path, first, length, is_still_allowed)
     return _ExactLengthResponse(pieces, status, {**headers, "content-length": str(length)})

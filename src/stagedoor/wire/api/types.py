@@ -34,9 +34,9 @@ class FieldProblem(Answer, frozen=True):
 class Problem(Answer, frozen=True, omit_defaults=True):
     """A refusal (RFC 9457). `detail` is a line for people.
 
-    `reason` is a word for programs, and `fix` the line for administrators, with what they can do. `step` is what
-    the person does first, in a browser; a request with `Prefer: wait=15` waits for it. `trace` is the trace id
-    of the gateway's line in its log, if it wrote one.
+    `reason` is a word for programs, and `fix` the line for administrators, with what they can do. `step` is
+    what the person does first, in a browser; a request with `Prefer: wait=15` waits for it. `trace` is the
+    trace id of the gateway's line in its log, if it wrote one.
     """
 
     title: str
