@@ -153,9 +153,8 @@ class SessionLink:
         if outcome is None or self._on_end is None or self._on_release is None:
             return
         counts = self.read_counts()
-        if (
-            outcome.counts is not None
-        ):  # never fewer than before: it may name a session that it has forgotten
+        if outcome.counts is not None:
+            # Never fewer than before: the endpoint may name a session that it has forgotten.
             counts = Counts(
                 max(outcome.counts.sent, self._before.sent),
                 max(outcome.counts.received, self._before.received),
