@@ -165,7 +165,12 @@ class Attach:
         wake_at = self._line.find_next_tick(now)
         if self._input_is_over:
             wake_at = min(wake_at, self._piped.end_due_at)
-        for fd, events in poll.poll(max(wake_at - now, 0.0) * 1000):
+        if connection.may_have_more:
+            wake_at = now
+        ready = dict(poll.poll(max(wake_at - now, 0.0) * 1000))
+        if connection.may_have_more:
+            ready[connection.read_fd] = ready.get(connection.read_fd, 0) | select.POLLIN
+        for fd, events in ready.items():
             if fd == self._signals.fd:
                 self._handle_signals()
             elif fd == self._line.done_fd:

@@ -120,6 +120,8 @@ class TerminalConnection(WebConnection):
             gateway.host, gateway.port, f"{path}/terminal", SUBPROTOCOL, MAX_FRAME_BYTES
         )
         self._unsent = b""
+        self.may_have_more = False
+        """True if `receive` left bytes unread. poll(2) does not see those in the TLS layer."""
 
     def open(self) -> None:
         """Upgrade to a WebSocket. Raises LostError."""
@@ -172,6 +174,7 @@ class TerminalConnection(WebConnection):
     def receive(self) -> list[HolderFrame]:
         """Return the frames that have arrived. Raises LostError."""
         frames: list[HolderFrame] = []
+        self.may_have_more = False
         try:
             while True:
                 try:
@@ -182,6 +185,7 @@ class TerminalConnection(WebConnection):
                     raise LostError("the gateway hung up")
                 frames += self._frames(data)
                 if len(frames) > _FRAMES_IN_TURN:
+                    self.may_have_more = True
                     return frames
         except OSError as error:
             if frames:
