@@ -2,10 +2,12 @@
 
 import contextlib
 import os
+import signal
 import socket
 import ssl
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,10 +28,13 @@ from stagedoor.wire.terminal.frames import (
     Hello,
     Out,
     Ping,
+    Size,
     Welcome,
 )
+from tests.fixtures.terminal import console
 from tests.laptop.scripted_gateway import Script, ScriptedGateway, answering, read_request
 from tests.net.peers import write_certificate
+from tests.waiting import BOUND_S, wait_until
 
 BODY = b'{"target": "app01"}'
 WELCOME = Welcome("a", 0, 0, 1000)
@@ -173,3 +178,38 @@ def test_records_that_wait_in_the_tls_layer_are_not_left_there(
         assert process.stdout is not None
         assert process.stdout.read() == b"x" * 200
     assert heard == [Ack(200)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it_while_the_gateway_has_not_answered(
+    env: dict[str, str], number: signal.Signals
+) -> None:
+    with ScriptedGateway([silent]) as gateway, attached(gateway, env) as process:
+        wait_until(lambda: gateway.requests)
+        process.send_signal(number)
+        assert process.wait(BOUND_S) == -number
+
+
+def test_the_window_may_change_its_size_while_the_gateway_has_not_answered(
+    env: dict[str, str],
+) -> None:
+    hold = threading.Event()
+    sizes: list[Size] = []
+
+    def play(link: Link) -> None:
+        sizes.append(link.hello.size)
+        link.send(WELCOME, Exit(0))
+
+    def script(conn: socket.socket, target: str) -> None:
+        assert hold.wait(BOUND_S)
+        terminal(play)(conn, target)
+
+    with (
+        ScriptedGateway([script]) as gateway,
+        console(attach_command(f"http://127.0.0.1:{gateway.port}"), env=env) as screen,
+    ):
+        wait_until(lambda: gateway.requests)
+        screen.resize(100, 30)
+        hold.set()
+        assert screen.ends() == 0
+    assert sizes == [Size(100, 30)]

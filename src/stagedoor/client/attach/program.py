@@ -62,10 +62,13 @@ class Attach:
 
     def run(self) -> int:
         """Run until the program ends or the person detaches; return the exit code. Raises AttachError."""
-        self._signals.start(*_CAUGHT)
         try:
             try:
-                self._begin(*self._dial())
+                result = self._dial()
+                # Until the first dial is over, signals end or suspend this process as usual.
+                self._signals.start(*_CAUGHT)
+                self._attachment.size = self._screen.read_size()
+                self._begin(*result)
             except LostError as error:
                 raise AttachError(str(error)) from None
             self._screen.enter()
