@@ -26,6 +26,8 @@ from stagedoor.wire.terminal.frames import (
     Exit,
     Frame,
     Hello,
+    Notice,
+    NoticeKind,
     Out,
     Ping,
     Size,
@@ -213,3 +215,22 @@ def test_the_window_may_change_its_size_while_the_gateway_has_not_answered(
         hold.set()
         assert screen.ends() == 0
     assert sizes == [Size(100, 30)]
+
+
+def test_a_connection_lost_while_the_shell_starts_is_one_to_come_back_by(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+
+    def play(link: Link) -> None:
+        link.send(Notice(NoticeKind.PROGRESS, "starting"))
+        wait_until(lambda: log.exists() and "starting" in log.read_text())
+
+    busy = refusing("503 Service Unavailable", '{"message": "no worker is free"}')
+    again = terminal(lambda link: link.send(WELCOME, Exit(3)))
+    with (
+        ScriptedGateway([terminal(play), busy, again]) as gateway,
+        attached(gateway, env, "--log", str(log)) as process,
+    ):
+        _, stderr = process.communicate(timeout=BOUND_S)
+    assert process.returncode == 3, stderr

@@ -93,6 +93,7 @@ class TerminalDialer:
         self._attachment = attachment
         self._screen = screen
         self._prompt = SecretPrompt(request.options)
+        self._has_ticket = False
 
     def dial(self) -> DialResult:
         """Connect to the gateway, and return the connection and a ticket.
@@ -105,6 +106,7 @@ class TerminalDialer:
             raise LostError(error.line) from None
         try:
             ticket = self._request_ticket(connection)
+            self._has_ticket = True
             connection.open()
         except (LostError, AttachError, TunnelError):
             connection.close()
@@ -113,7 +115,7 @@ class TerminalDialer:
 
     def _request_ticket(self, connection: TerminalConnection) -> str:
         request = self._request
-        is_again = bool(self._attachment.window)
+        is_again = self._has_ticket
         if request.session:
             about = f"{request.session} may not be watched by {request.options.user}"
             body: dict[str, object] = {"watch": request.session}
