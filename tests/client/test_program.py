@@ -234,3 +234,12 @@ def test_a_connection_lost_while_the_shell_starts_is_one_to_come_back_by(
     ):
         _, stderr = process.communicate(timeout=BOUND_S)
     assert process.returncode == 3, stderr
+
+
+def test_an_answer_without_a_ticket_is_an_error_of_one_line(env: dict[str, str]) -> None:
+    with ScriptedGateway([refusing("200 OK", "{}")]) as gateway, attached(gateway, env) as process:
+        _, stderr = process.communicate(timeout=BOUND_S)
+    assert process.returncode == 255
+    assert stderr.splitlines() == [
+        b"stagedoor: the gateway's answer has no ticket; one of the two is too old"
+    ]

@@ -15,7 +15,7 @@ from stagedoor.client.attach.attachment import Attachment
 from stagedoor.client.attach.descriptors import WorkThread
 from stagedoor.client.attach.request import AttachRequest
 from stagedoor.client.attach.screen import Screen
-from stagedoor.client.attach.secret_prompt import AttachError, SecretPrompt
+from stagedoor.client.attach.secret_prompt import SecretPrompt
 from stagedoor.client.attach.web import LostError, TerminalConnection
 from stagedoor.laptop.tunnel.errors import TunnelError, clean
 
@@ -108,7 +108,11 @@ class TerminalDialer:
             ticket = self._request_ticket(connection)
             self._has_ticket = True
             connection.open()
-        except (LostError, AttachError, TunnelError):
+        except KeyError as error:
+            connection.close()
+            line = f"the gateway's answer has no {error.args[0]}; one of the two is too old"
+            raise LostError(line) from None
+        except BaseException:
             connection.close()
             raise
         return connection, ticket

@@ -162,6 +162,7 @@ LAPTOP = {
     "run {0} was not cancelled": "运行 {0} 没有取消",
     "run {0} cannot be shown": "无法显示运行 {0}",
     "run {0} takes no input": "运行 {0} 不接受输入",
+    "the gateway's answer has no {0}; one of the two is too old": "网关的应答缺少 {0}；双方之一的版本太旧",
     "the gateway's answer cannot be read: {0}": "无法读取网关的应答：{0}",
     "it printed nothing, and a run has no terminal to type into; the app's shell has one: stagedoor attach {0}": "它没有任何输出；运行没有可以输入的终端，应用的 shell 才有：stagedoor attach {0}",
     "run {0} of {1}; Ctrl-C leaves it running; to return: stagedoor run attach {2}": "{1} 的运行 {0}；按 Ctrl-C 离开，它会继续运行；要返回：stagedoor run attach {2}",
