@@ -26,6 +26,8 @@ from stagedoor.wire.terminal.frames import (
     Exit,
     Frame,
     Hello,
+    In,
+    InAck,
     Notice,
     NoticeKind,
     Out,
@@ -243,3 +245,47 @@ def test_an_answer_without_a_ticket_is_an_error_of_one_line(env: dict[str, str])
     assert stderr.splitlines() == [
         b"stagedoor: the gateway's answer has no ticket; one of the two is too old"
     ]
+
+
+def suspend(process: "subprocess.Popen[bytes]") -> None:
+    """Suspend the program as Ctrl-Z does, and continue it."""
+    process.send_signal(signal.SIGTSTP)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+    process.send_signal(signal.SIGCONT)
+
+
+def test_what_is_typed_is_taken_before_the_screen_is_redrawn(env: dict[str, str]) -> None:
+    """A new screen is for new clients only, and the input of the old one would be dropped."""
+    arrived, again = threading.Event(), threading.Event()
+    names: list[str] = []
+
+    def play(link: Link) -> None:
+        link.send(WELCOME)
+        assert link.read_until(lambda frame: isinstance(frame, In)) == In(0, b"before")
+        link.send(Out(0, b"\x1b[?1049h"))
+        link.read_until(lambda frame: frame == Ack(8))
+        arrived.set()
+        assert link.read_until(lambda frame: isinstance(frame, In)) == In(6, b"after")
+        again.set()
+        link.send(InAck(11))
+        with contextlib.suppress(EOFError):
+            link.read_until(lambda _: False)
+
+    def play_again(link: Link) -> None:
+        names.append(link.hello.attachment)
+        link.send(Welcome("b", 8, 0, 1000), Exit(0))
+
+    with (
+        ScriptedGateway([terminal(play), terminal(play_again)]) as gateway,
+        attached(gateway, env) as process,
+    ):
+        assert process.stdin is not None
+        process.stdin.write(b"before")
+        process.stdin.flush()
+        assert arrived.wait(BOUND_S)
+        suspend(process)
+        process.stdin.write(b"after")
+        process.stdin.flush()
+        assert again.wait(BOUND_S)
+        assert process.wait(BOUND_S) == 0
+    assert names == [""]

@@ -196,8 +196,8 @@ class Attach:
         if self._input_is_over:
             self._end_input()
         self._send_typed()
-        if self._is_redraw_due:
-            # The terminal sends the whole screen to new clients only.
+        if self._is_redraw_due and not self._attachment.untaken_bytes:
+            # The terminal sends the whole screen to new clients only, which cannot repeat earlier input.
             self._is_redraw_due = False
             self._attachment.forget()
             raise LostError("reconnecting for a new screen")
