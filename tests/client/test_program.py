@@ -289,3 +289,26 @@ def test_what_is_typed_is_taken_before_the_screen_is_redrawn(env: dict[str, str]
         assert again.wait(BOUND_S)
         assert process.wait(BOUND_S) == 0
     assert names == [""]
+
+
+def test_the_window_s_title_is_there_again_after_a_pause(env: dict[str, str]) -> None:
+    over = threading.Event()
+    title = b"\x1b]2;access ends soon\x07"
+
+    def play(link: Link) -> None:
+        link.send(WELCOME)
+        link.read_until(lambda frame: isinstance(frame, In))
+        link.send(InAck(1), Notice(NoticeKind.ENDING, "access ends soon"))
+        assert over.wait(BOUND_S)
+        link.send(Exit(0))
+
+    with (
+        ScriptedGateway([terminal(play)]) as gateway,
+        console(attach_command(f"http://127.0.0.1:{gateway.port}"), env=env) as screen,
+    ):
+        screen.type(b"k")
+        at = screen.shows(title)
+        suspend(screen.process)
+        screen.shows(b"\x1b[22;2t" + title, at)
+        over.set()
+        assert screen.ends() == 0

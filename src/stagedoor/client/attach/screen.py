@@ -60,11 +60,12 @@ class Screen:
         return self._modes.alternate_screen
 
     def enter(self) -> None:
-        """Make the terminal raw, and restore the modes that the program had set before `leave`."""
+        """Make the terminal raw, and restore the modes and the title that it had before `leave`."""
         if self.is_terminal and self._saved_settings is None:
             self._saved_settings = termios.tcgetattr(0)
             tty.setraw(0, termios.TCSADRAIN)
             self._write(self._modes.redo())
+            self._update_title()
 
     def leave(self) -> None:
         """Restore the terminal's settings and modes. Further calls do nothing."""
