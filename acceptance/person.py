@@ -77,7 +77,7 @@ class Person:
                 url, origin=Origin(self.origin), subprotocols=[Subprotocol(SUBPROTOCOL)], proxy=None
             ) as socket:
                 socket.send(encode(attachment.make_hello(ticket)))
-                attachment.type(f"{typed}\r".encode())
+                attachment.queue_input(f"{typed}\r".encode())
                 shown, deadline = b"", time.monotonic() + ANSWER_S
                 while wanted.encode() not in shown:
                     frame = decode(_binary(socket.recv(max(deadline - time.monotonic(), 0))))
@@ -87,7 +87,7 @@ class Person:
                     socket.send(encode(attachment.confirm_output()))
                     for typed_frame in attachment.take_sendable():
                         socket.send(encode(typed_frame))
-                attachment.type(b"exit\r")
+                attachment.queue_input(b"exit\r")
                 for typed_frame in attachment.take_sendable():
                     socket.send(encode(typed_frame))
         except (OSError, TerminalError, WebSocketException) as error:

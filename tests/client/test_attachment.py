@@ -38,7 +38,7 @@ def attached() -> Attachment:
 
 def test_what_was_typed_is_sent_as_far_as_the_window_goes_and_kept_until_it_is_taken() -> None:
     attachment = attached()
-    attachment.type(b"x" * 150)
+    attachment.queue_input(b"x" * 150)
     assert attachment.take_sendable() == [In(0, b"x" * 100)]
     assert attachment.take_sendable() == []
     attachment.handle_frame(InAck(60))
@@ -59,21 +59,21 @@ def test_of_who_only_looks_nothing_is_sent_neither_keys_nor_what_his_terminal_an
     attachment = Attachment("main", SIZE, Mode.WATCH, "xterm", "C.UTF-8", "")
     attachment.make_hello("t")
     attachment.handle_frame(Welcome("a", 0, 0, 100, Mode.MIRROR))
-    attachment.type(b"\x1b[?62c")
+    attachment.queue_input(b"\x1b[?62c")
     assert attachment.take_sendable() == []
     assert attachment.has_room
 
 
 def test_before_it_is_attached_nothing_is_sent_and_much_is_not_taken_from_the_keyboard() -> None:
     attachment = Attachment("main", SIZE, Mode.MIRROR, "xterm", "C.UTF-8", "")
-    attachment.type(b"x" * TYPED_BYTES)
+    attachment.queue_input(b"x" * TYPED_BYTES)
     assert attachment.take_sendable() == []
     assert not attachment.has_room
 
 
 def test_a_return_says_how_far_it_got_and_sends_again_what_was_not_taken() -> None:
     attachment = attached()
-    attachment.type(b"abcdef")
+    attachment.queue_input(b"abcdef")
     attachment.take_sendable()
     assert attachment.handle_frame(Out(0, b"hello")) == [WriteOutput(b"hello")]
     assert attachment.confirm_output() == Ack(5)
@@ -87,9 +87,9 @@ def test_a_return_says_how_far_it_got_and_sends_again_what_was_not_taken() -> No
 def test_a_terminal_that_has_forgotten_us_begins_anew_and_what_was_not_sent_is_kept() -> None:
     attachment = attached()
     attachment.handle_frame(Out(0, b"hello"))
-    attachment.type(b"x" * 100)
+    attachment.queue_input(b"x" * 100)
     attachment.take_sendable()
-    attachment.type(b"later")
+    attachment.queue_input(b"later")
     attachment.make_hello("t2")
     attachment.handle_frame(Welcome("b", 900, 0, 100))
     assert attachment.seen == 900
@@ -160,7 +160,7 @@ class AttachmentMachine(RuleBasedStateMachine):
     @rule(data=st.binary(min_size=1, max_size=30))
     def type(self, data: bytes) -> None:
         self.typed += data
-        self.person.type(data)
+        self.person.queue_input(data)
 
     @rule(arrive=st.booleans())
     def send(self, arrive: bool) -> None:

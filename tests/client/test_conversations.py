@@ -86,7 +86,7 @@ class Replay:
             case "cut":
                 client.is_attached = False
             case "typed":
-                client.type(unrun(step["data"]))
+                client.queue_input(unrun(step["data"]))
                 self.say(who, *client.take_sendable())
             case "drawn":
                 self.say(who, client.confirm_output())

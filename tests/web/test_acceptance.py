@@ -19,7 +19,7 @@ from typing import NoReturn
 
 import pytest
 
-from stagedoor.client.attach.dialling import LineWatch
+from stagedoor.client.attach.dialling import ConnectionWatch
 from stagedoor.listeners.limits import ClientLimits
 from stagedoor.wire.terminal.frames import MAX_FRAME_BYTES, Detach
 from tests.fixtures.gateway import PASSWORD, Gateway, open_gateway
@@ -415,7 +415,7 @@ def test_a_terminal_that_is_held_for_long_is_not_taken_for_a_line_that_was_cut()
     def reach() -> NoReturn:
         raise AssertionError("nobody is dialled")
 
-    line = LineWatch(reach, notes.append, notes.append)
+    line = ConnectionWatch(reach, notes.append, notes.append)
     line.note_answer(100.0)
     now = 100.0 + 3600  # Ctrl-S, or a closed lid
     assert line.tick(now), "asked first"

@@ -55,15 +55,15 @@ class RunConnection:
         self._connection: TerminalConnection | None = None
         self._has_answered = has_answered
 
-    def ask(self, what: str, body: Mapping[str, object], about: str) -> dict[str, Any]:
-        """POST `body` to `/api/WHAT` and return the answer.
+    def ask(self, endpoint: str, body: Mapping[str, object], error_prefix: str) -> dict[str, Any]:
+        """POST `body` to `/api/ENDPOINT` and return the answer.
 
         Raises AttachError if the gateway refuses the request, or has never answered.
         """
         tries = 0
         while True:
             try:
-                answer = self._ask_once(what, body, about)
+                answer = self._ask_once(endpoint, body, error_prefix)
             except LostError as error:
                 self.drop()
                 if not self._has_answered:
@@ -84,13 +84,17 @@ class RunConnection:
             self._connection.close()
             self._connection = None
 
-    def _ask_once(self, what: str, body: Mapping[str, object], about: str) -> dict[str, Any]:
+    def _ask_once(
+        self, endpoint: str, body: Mapping[str, object], error_prefix: str
+    ) -> dict[str, Any]:
         if self._connection is None:
             try:
                 self._connection = TerminalConnection(self._options, self._path)
             except TunnelError as error:
                 raise LostError(error.line) from None
-        return self._prompt.ask(self._connection, what, body, about, is_again=self._has_answered)
+        return self._prompt.ask(
+            self._connection, endpoint, body, error_prefix, is_reconnect=self._has_answered
+        )
 
 
 class RunClient:

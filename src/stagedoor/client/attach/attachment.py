@@ -78,8 +78,11 @@ class Attachment:
             self._lang, self._command,
         )  # fmt: skip
 
-    def forget(self) -> None:
-        """Attach as a new client next time. The terminal then sends the whole screen."""
+    def reset(self) -> None:
+        """Attach as a new client next time, which gets the whole screen.
+
+        Sent input that was not acknowledged is dropped.
+        """
         del self._typed[: self._sent - self._taken]
         self._taken = self._sent
         self._name = ""
@@ -113,7 +116,7 @@ class Attachment:
         """Return the frame that confirms that all output so far is shown."""
         return Ack(self.seen)
 
-    def type(self, data: bytes) -> None:
+    def queue_input(self, data: bytes) -> None:
         """Keep typed bytes until the terminal has taken them. A watching client drops them."""
         if self.mode is not Mode.WATCH:
             self._typed += data
@@ -147,7 +150,7 @@ class Attachment:
         if welcome.attachment != self._name:
             # This client is new, or the terminal has forgotten it: start counting again.
             if self._name:
-                self.forget()
+                self.reset()
             self._name = welcome.attachment
             self.seen = welcome.out_at
             self._taken = self._sent = self._ever_sent = welcome.in_at

@@ -58,7 +58,7 @@ class WorkThread(Generic[Result]):
             raise self._error
         return self._result  # type: ignore[return-value]  # None is a result too
 
-    def give_up(self, discard: Callable[[Result], None]) -> None:
+    def abandon(self, discard: Callable[[Result], None]) -> None:
         """Abandon the work: pass its result to `discard` when it is done. Replaces `join`."""
         threading.Thread(target=self._discard, args=(discard,), daemon=True).start()
 

@@ -119,22 +119,26 @@ class TerminalDialer:
 
     def _request_ticket(self, connection: TerminalConnection) -> str:
         request = self._request
-        is_again = self._has_ticket
+        is_reconnect = self._has_ticket
         if request.session:
             about = f"{request.session} may not be watched by {request.options.user}"
             body: dict[str, object] = {"watch": request.session}
-            answer = self._prompt.ask(connection, "guest-ticket", body, about, is_again=is_again)
+            answer = self._prompt.ask(
+                connection, "guest-ticket", body, about, is_reconnect=is_reconnect
+            )
             self._attachment.terminal = str(answer["terminal"])
-            if not is_again and os.isatty(2):
+            if not is_reconnect and os.isatty(2):
                 user, app = (clean(str(answer[name])) for name in ("host", "app"))
                 self._screen.print(f"stagedoor: watching {user} in {app}; Enter ~. ends it")
             return str(answer["ticket"])
         about = f"{request.target} is not open to {request.options.user}"
         body = {"target": request.target}
-        return str(self._prompt.ask(connection, "ticket", body, about, is_again=is_again)["ticket"])
+        return str(
+            self._prompt.ask(connection, "ticket", body, about, is_reconnect=is_reconnect)["ticket"]
+        )
 
 
-class LineWatch:
+class ConnectionWatch:
     """A watch over the connection to the gateway, which dials a second one when the first is silent.
 
     `dial` runs in a thread. `note` shows the state of the connection to the developer, `log` records it.
@@ -168,15 +172,15 @@ class LineWatch:
     def note_answer(self, now: float) -> None:
         """Record that the connection answers, and abandon a second one."""
         self._heard_at = now
-        self.give_up()
+        self.reset()
 
-    def give_up(self) -> None:
+    def reset(self) -> None:
         """Stop watching and dialling. If a dial is under way, its connection will be closed."""
         self._liveness.note_answer()
         self._note("")
         self._tries, self._next_at = 0, 0.0
         if self._dialling is not None:
-            self._dialling.give_up(lambda result: result[0].close())
+            self._dialling.abandon(lambda result: result[0].close())
             self._dialling = None
 
     def tick(self, now: float) -> bool:

@@ -16,7 +16,7 @@ from stagedoor.client.attach.attachment import (
     WriteOutput,
 )
 from stagedoor.client.attach.descriptors import Signals, WorkThread
-from stagedoor.client.attach.dialling import RETRY_S, LineWatch, TerminalDialer
+from stagedoor.client.attach.dialling import RETRY_S, ConnectionWatch, TerminalDialer
 from stagedoor.client.attach.request import FAILED, AttachRequest
 from stagedoor.client.attach.screen import Screen
 from stagedoor.client.attach.screen_writer import ScreenWriter
@@ -55,7 +55,7 @@ class Attach:
         self._piped = PipeInput(is_shared=request.is_shared)
         self._has_interrupted = False
         self._dial = TerminalDialer(request, attachment, screen).dial
-        self._line = LineWatch(self._dial, screen.note, request.log)
+        self._watch = ConnectionWatch(self._dial, screen.note, request.log)
         self._signals = Signals()
         self._result: int | None = None
         self._is_redraw_due = False
@@ -82,7 +82,7 @@ class Attach:
             return self._result
         finally:
             self._screen.leave()
-            self._line.give_up()
+            self._watch.reset()
             if self._connection is not None:
                 self._connection.close()
 
@@ -94,10 +94,10 @@ class Attach:
         self._size_notice.forget_size()
         try:
             connection.send(self._attachment.make_hello(ticket))
-            self._line.note_answer(now := time.monotonic())
+            self._watch.note_answer(now := time.monotonic())
             if self._attachment.window:
                 # The client was attached before, so no shell has to start: expect an answer soon.
-                self._line.note_sent(now, hello=True)
+                self._watch.note_sent(now, hello=True)
             self._handle(connection.receive())
         except LostError:
             connection.close()
@@ -114,7 +114,7 @@ class Attach:
     def _recover(self, why: str) -> None:
         """Reconnect after the connection was lost, with no time limit. Raises AttachError."""
         self._request.log(f"lost: {why}")
-        self._line.give_up()
+        self._watch.reset()
         self._screen.note("connection lost; reconnecting")
         if self._connection is not None:
             self._connection.close()
@@ -162,10 +162,10 @@ class Attach:
         )
         if not self._piped.has_ended and self._attachment.has_room:
             poll.register(0, select.POLLIN)
-        if self._line.done_fd is not None:
-            poll.register(self._line.done_fd, select.POLLIN)
+        if self._watch.done_fd is not None:
+            poll.register(self._watch.done_fd, select.POLLIN)
         now = time.monotonic()
-        wake_at = self._line.find_next_tick(now)
+        wake_at = self._watch.find_next_tick(now)
         if self._input_is_over:
             wake_at = min(wake_at, self._piped.end_due_at)
         if connection.may_have_more:
@@ -176,8 +176,8 @@ class Attach:
         for fd, events in ready.items():
             if fd == self._signals.fd:
                 self._handle_signals()
-            elif fd == self._line.done_fd:
-                if (result := self._line.take_result(time.monotonic())) is not None:
+            elif fd == self._watch.done_fd:
+                if (result := self._watch.take_result(time.monotonic())) is not None:
                     connection.close()
                     self._attachment.is_attached = False
                     self._begin(*result)
@@ -189,7 +189,7 @@ class Attach:
                     connection.flush()
                 if events & ~select.POLLOUT:
                     frames = connection.receive()
-                    self._line.note_answer(time.monotonic())
+                    self._watch.note_answer(time.monotonic())
                     self._handle(frames)
             if self._result is not None:
                 return
@@ -199,9 +199,9 @@ class Attach:
         if self._is_redraw_due and not self._attachment.untaken_bytes:
             # The terminal sends the whole screen to new clients only, which cannot repeat earlier input.
             self._is_redraw_due = False
-            self._attachment.forget()
+            self._attachment.reset()
             raise LostError("reconnecting for a new screen")
-        if self._line.tick(now := time.monotonic()):
+        if self._watch.tick(now := time.monotonic()):
             connection.send(Ping(int(now * 1000)))
 
     @property
@@ -216,7 +216,7 @@ class Attach:
             for frame in self._attachment.take_sendable():
                 self._size_notice.forget_size()
                 self._connection.send(frame)
-                self._line.note_sent(time.monotonic())
+                self._watch.note_sent(time.monotonic())
 
     def _handle(self, frames: list[HolderFrame]) -> None:
         is_shown = False
@@ -274,7 +274,7 @@ class Attach:
             self._finish(FAILED)  # the window was closed; SIGHUP may come late or never
             return
         if not self._screen.is_terminal:
-            self._attachment.type(self._piped.feed(data, time.monotonic()))
+            self._attachment.queue_input(self._piped.feed(data, time.monotonic()))
             return
         for part in self._escapes.feed(data):
             match part:
@@ -282,7 +282,7 @@ class Attach:
                     self._size_notice.dismiss()  # drop the key, whose effect would be invisible
                     self._is_redraw_due = True
                 case bytes():
-                    self._attachment.type(part)
+                    self._attachment.queue_input(part)
                 case Escape.DETACH:
                     self._finish(0)
                     self._screen.leave()
@@ -302,7 +302,7 @@ class Attach:
         if keys is None:
             self._finish(0)
         else:
-            self._attachment.type(keys)
+            self._attachment.queue_input(keys)
 
     def _handle_signals(self) -> None:
         numbers = self._signals.take()
@@ -326,7 +326,7 @@ class Attach:
         if self._has_interrupted or not attachment.is_attached or attachment.mode is Mode.WATCH:
             raise KeyboardInterrupt
         self._has_interrupted = True
-        attachment.type(_INTERRUPT)
+        attachment.queue_input(_INTERRUPT)
 
     def _suspend(self) -> None:
         self._screen.leave()

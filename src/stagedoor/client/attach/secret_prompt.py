@@ -88,46 +88,46 @@ class SecretPrompt:
     def ask(
         self,
         connection: TerminalConnection,
-        what: str,
+        endpoint: str,
         body: Mapping[str, object],
-        about: str,
+        error_prefix: str,
         *,
-        is_again: bool = False,
+        is_reconnect: bool = False,
     ) -> dict[str, Any]:
-        """POST `body` to `/api/WHAT` and return the JSON answer. Raises AttachError, LostError, TunnelError.
+        """POST `body` to `/api/ENDPOINT`, and return the JSON answer.
 
-        `about` begins the line of an error. For a reconnect (`is_again`) there is no prompt, and a busy or
-        absent gateway raises LostError, so that the caller retries.
+        `error_prefix` begins the line of an error. For a reconnect (`is_reconnect`) there is no prompt, and a
+        busy or absent gateway raises LostError, so that the caller retries. Raises AttachError, TunnelError.
         """
         tries = 0
-        person = PersonPrompt(about, self._options.env.get("STAGEDOOR_REASON", ""))
+        person = PersonPrompt(error_prefix, self._options.env.get("STAGEDOOR_REASON", ""))
         while True:
             secret = None if self._secret is None else self._secret.value
             try:
-                answer = connection.ask(what, body, self._options.user, secret)
+                answer = connection.ask(endpoint, body, self._options.user, secret)
             except TunnelError as error:
                 raise LostError(error.line) from None
             document = _parse_answer(answer)
             if answer.status == 200:
                 return document
             message = clean(str(document.get("message", f"it answers {answer.status}")))
-            if answer.status == 403 and not is_again and person.show(document):
+            if answer.status == 403 and not is_reconnect and person.show(document):
                 reason = person.take_reason()  # with a reason, the gateway answers at once
                 body = {**body, "waits": not reason, "reason": reason}
                 time.sleep(ASK_S)
                 continue
-            if answer.status == 401 and not is_again and tries < TRIES:
+            if answer.status == 401 and not is_reconnect and tries < TRIES:
                 was_refused = tries or self._secret is not None
                 tries += 1
                 typed = ask_person(self._options, message if was_refused else "")
                 if typed is not None:
                     self._secret = typed
                     continue
-            if answer.status in (429, *UNAVAILABLE) and is_again:
+            if answer.status in (429, *UNAVAILABLE) and is_reconnect:
                 raise LostError(message)
             if answer.status == 401:
                 message += connection.find_login_hint(document)
-            raise AttachError(f"{about}: {message}", answer.status)
+            raise AttachError(f"{error_prefix}: {message}", answer.status)
 
 
 def _parse_answer(answer: HttpAnswer) -> dict[str, Any]:
@@ -148,12 +148,12 @@ def _parse_answer(answer: HttpAnswer) -> dict[str, Any]:
 
 
 def request_once(
-    options: Options, path: str, what: str, body: Mapping[str, object], about: str,
+    options: Options, path: str, endpoint: str, body: Mapping[str, object], error_prefix: str,
 ) -> dict[str, Any]:  # fmt: skip
     """Send one request over a new connection, and return the answer. Raises AttachError, TunnelError."""
     connection = TerminalConnection(options, path)
     try:
-        return SecretPrompt(options).ask(connection, what, body, about)
+        return SecretPrompt(options).ask(connection, endpoint, body, error_prefix)
     except LostError as error:
         raise AttachError(str(error)) from None
     finally:
