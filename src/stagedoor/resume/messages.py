@@ -19,8 +19,9 @@ NUMBER identifies a request of the worker, and from then on this worker's hold o
 comes the descriptor of the connection to the sshd (SCM_RIGHTS). SESSION is the audit's id. AWAY is how long
 the session waits for a client, or how long its client has been away, and IDLE how long it may move no byte
 (0: for ever), in seconds. SENT and RECEIVED are the bytes that went to the sshd and came from it. OWNER is
-who may return to the session, the user's name and the target's host name (`alice app01.ssh`); it and WHY are
-the rest of the line. NOTE is one word that only workers read: what they need to adopt the session.
+the user and the target that may resume the session, as the user's name and the target's host name
+(`alice app01.ssh`). OWNER and WHY are the rest of the line. NOTE is one word that only workers read: what
+they need to adopt the session.
 
 `moved`: another connection or worker has taken its place. `over`: the session has ended; CODE and WHY are
 those of END. `orphan`: this session's worker has ended, and its client is away; it is offered to the workers

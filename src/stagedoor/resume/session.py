@@ -51,7 +51,7 @@ class Session:
         self._link: socket.socket | None = None
         self._has_hung_up = False
         """Whether the sshd has ended its direction with a FIN."""
-        self._is_deaf = False
+        self._discards_input = False
         """Whether the sshd accepts no more bytes. Then the client's input is discarded."""
         self._failure: tuple[int, str] | None = None
         """The end, for a client that has all output of an sshd whose connection failed, or None."""
@@ -75,7 +75,7 @@ class Session:
             self._ending = code, reason.decode(errors="ignore")
             self._end_by = now + FAREWELL_S
             self._stream.end(code, reason)
-            self._is_deaf = self._has_hung_up = True
+            self._discards_input = self._has_hung_up = True
             self.pump(now)
 
     def wake_at(self) -> float | None:
@@ -92,7 +92,7 @@ class Session:
     def pump(self, now: float) -> None:
         """Move the bytes that can be moved, and watch for the rest."""
         self._deliver(now)
-        is_gone = self._is_deaf and self._has_hung_up and not self._stream.unacknowledged
+        is_gone = self._discards_input and self._has_hung_up and not self._stream.unacknowledged
         last_by = self._last_bytes_by
         is_late = last_by is not None and now >= last_by
         if (self._stream.is_finished or is_gone or is_late) and self._ending is None:
@@ -115,22 +115,22 @@ class Session:
             while stream.deliverable and not blocked:
                 data = stream.deliverable
                 try:
-                    sent = len(data) if self._is_deaf else self._sshd.send(data)
+                    sent = len(data) if self._discards_input else self._sshd.send(data)
                     stream.note_delivered(sent, now)
                     self.sent += sent
                     self.moved_at = now
                 except BlockingIOError:
                     blocked = True
             if stream.end_is_deliverable:
-                if not self._is_deaf:
+                if not self._discards_input:
                     self._sshd.shutdown(socket.SHUT_WR)
                 stream.note_delivered_end(now)
         except OSError:
             # Its earlier output can still be read, which reports the error.
-            self._is_deaf = True
+            self._discards_input = True
             self._deliver(now)
             return
-        if self._is_deaf and self._has_hung_up:
+        if self._discards_input and self._has_hung_up:
             self._drop_sshd()
         if self._sshd.fileno() >= 0:
             events = (READ if stream.room else 0) | (WRITE if blocked else 0)
@@ -208,7 +208,7 @@ class Session:
         """Record that the sshd's connection has failed. The client gets the output so far, then END."""
         self._failure = LOST, f"the shell hung up: {error.strerror or error}"
         self._explain_refusal()
-        self._is_deaf = self._has_hung_up = True
+        self._discards_input = self._has_hung_up = True
         self._stream.take_end()
         self.pump(now)
 

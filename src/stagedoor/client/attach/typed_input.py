@@ -30,7 +30,7 @@ HELP_TEXT = (
     "  ~.   detach: the terminal stays, and `stagedoor attach` comes back to it\r\n"
     "  ~^Z  suspend this program; `fg` comes back\r\n"
     "  ~~   the tilde itself\r\n"
-    "  ~?   this\r\n"
+    "  ~?   show this help\r\n"
 )
 
 
