@@ -184,6 +184,16 @@ def test_records_that_wait_in_the_tls_layer_are_not_left_there(
     assert heard == [Ack(200)]
 
 
+def test_an_exit_counts_if_the_gateway_hangs_up_right_after_it(env: dict[str, str]) -> None:
+    def play(link: Link) -> None:
+        link.conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+        link.send(WELCOME, Exit(3))
+        link.conn.shutdown(socket.SHUT_WR)
+
+    with ScriptedGateway([terminal(play)]) as gateway, attached(gateway, env) as process:
+        assert process.wait(BOUND_S) == 3
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_it_while_the_gateway_has_not_answered(
     env: dict[str, str], number: signal.Signals

@@ -182,7 +182,7 @@ class TerminalConnection(WebConnection):
                 except BlockingIOError:
                     return frames
                 if not data:
-                    raise LostError("the gateway hung up")
+                    raise ConnectionError("the gateway hung up")
                 frames += self._frames(data)
                 if len(frames) > _FRAMES_IN_TURN:
                     self.may_have_more = True
