@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from stagedoor.authz.authoriser import Authoriser
 from stagedoor.authz.decide import authorise, is_in_scope, select_targets
+from stagedoor.model.access_request import AccessRequest, RequestState
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant, GrantRule
 from stagedoor.model.identity import Identity, Method, SignIn
@@ -64,6 +65,20 @@ def test_a_grant_that_is_over_is_named_with_its_end() -> None:
         ),
     ):
         assert denied(policy(other)).startswith("no grant for 'dev'")
+
+
+def test_an_approved_request_that_is_over_is_named_with_its_end() -> None:
+    """Its session ends with this line."""
+    request = AccessRequest(7, "dev", (APP01,), DEFAULT, 1, "INC-1", 60, NOW - 90, NOW - 30)
+    for state, begins in (
+        (
+            RequestState.APPROVED,
+            f"the grant for 'dev' to enter app01 ended at {show_time(NOW - 30)}",
+        ),
+        (RequestState.PENDING, "no grant for 'dev' to enter app01"),
+    ):
+        held = replace(policy(), requests={7: replace(request, state=state)})
+        assert denied(held).startswith(begins)
 
 
 @pytest.mark.parametrize(

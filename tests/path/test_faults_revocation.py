@@ -177,7 +177,7 @@ def test_a_grant_that_expires_closes_the_live_sessions(gateway: Faulty, guest: G
         for inside in sessions:
             inside.works()
         since = time.monotonic() + max(0.0, until - time.time())
-        assert_all_cut(gateway, since, sessions, "expired", "has expired")
+        assert_all_cut(gateway, since, sessions, "expired", "ended at")
         assert time.time() >= until, "not before its time"
         assert gateway.ask("app01-ssh:22", guest.by_token) == 403
 

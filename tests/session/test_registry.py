@@ -63,11 +63,22 @@ def test_removal_distinguishes_revoked_from_expired(
     assert (ending and ending.end) == end
 
 
-def test_the_end_of_a_sign_in_is_given_as_the_reason_and_not_that_of_the_grant() -> None:
-    identity = replace(GRANT.identity, sign_in=SignIn(b"it", 5.0))
-    over = Denial(Reason.NO_GRANT, "your sign-in has expired")
+@pytest.mark.parametrize(
+    ("why", "sign_in"),
+    [
+        ("your sign-in has expired", SignIn(b"it", 5.0)),
+        ("token t of 'dev' has expired", None),
+        ("the user 'dev' is disabled", None),
+    ],
+)
+def test_a_session_that_expires_ends_with_the_reason_of_the_verdict(
+    why: str, sign_in: SignIn | None
+) -> None:
+    """The end of a credential was reported as the end of the grant."""
+    identity = replace(GRANT.identity, sign_in=sign_in)
+    over = Denial(Reason.NO_GRANT, why)
     ending = find_removal(replace(GRANT, identity=identity, expires_at=5.0), over, now=5.0)
-    assert ending == (EndReason.EXPIRED, over.message)
+    assert ending == (EndReason.EXPIRED, why)
 
 
 def test_a_policy_change_closes_exactly_the_sessions_it_no_longer_covers() -> None:
@@ -110,9 +121,7 @@ def test_only_sessions_with_an_end_are_asked_as_time_passes() -> None:
     inside.enter(opened("until five", 5.0))
     inside.now, inside.decision = 6.0, DENIED
     assert inside.registry.expire() == 1
-    assert inside.ended == [
-        ("until five", EndReason.EXPIRED, "the grant to enter app01.ssh has expired")
-    ]
+    assert inside.ended == [("until five", EndReason.EXPIRED, DENIED.message)]
     assert len(inside.registry) == 1
 
 

@@ -41,7 +41,7 @@ def authorise(
     rules = list_matching(policy, user, target, now, includes_unbegun=includes_unbegun)
     rule = find_longest(rules, Permission.ENTER)
     if rule is None:
-        return _no_grant(policy, user, target)
+        return _no_grant(policy, user, target, now)
     if not is_in_scope(identity.scopes, target):
         return Denial(
             Reason.NO_GRANT,
@@ -227,12 +227,17 @@ def _show_target(target: Target) -> str:
     return f"{target.app} in {target.environment}" if target.environment else target.app
 
 
-def _no_grant(policy: Policy, user: User, target: Target) -> Denial:
+def _no_grant(policy: Policy, user: User, target: Target, now: float) -> Denial:
     option = f" --environment {target.environment}" if target.environment else ""
     ends = [
         rule.expires_at
         for rule in _about(policy, user, target)
         if Permission.ENTER in rule.permissions and rule.expires_at is not None
+    ]
+    ends += [
+        request.ends_at
+        for request in policy.find_requests(user.name)
+        if request.find_state(now) is RequestState.ENDED and target in request.targets
     ]
     if ends:
         what = f"the grant for {user.name!r} to enter {_show_target(target)} ended at {show_time(max(ends))}"

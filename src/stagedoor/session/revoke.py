@@ -46,9 +46,5 @@ def find_removal(grant: Grant, decision: Grant | Denial, now: float) -> Removal 
     """
     if isinstance(decision, Grant):
         return None
-    if grant.expires_at is not None and grant.expires_at <= now:
-        sign_in = grant.identity.sign_in
-        if grant.guest or (sign_in is not None and sign_in.ends_at <= now):
-            return Removal(EndReason.EXPIRED, decision.line)
-        return Removal(EndReason.EXPIRED, f"the grant to enter {grant.target} has expired")
-    return Removal(EndReason.REVOKED, decision.line)
+    has_expired = grant.expires_at is not None and grant.expires_at <= now
+    return Removal(EndReason.EXPIRED if has_expired else EndReason.REVOKED, decision.line)

@@ -25,8 +25,8 @@ NOW = 1_800_000_000.0
         ("channel 0: open failed: administratively prohibited: no grant for 'alice' to enter app02 (an "
          "administrator gives one with: …)\r\nstdio forwarding failed\r\n"
          "kex_exchange_identification: Connection closed by remote host\r\n", "grant"),
-        ("channel 0: open failed: administratively prohibited: the grant to enter app02.ssh has expired\r\n",
-         "grant"),
+        ("channel 0: open failed: administratively prohibited: the grant for 'alice' to enter app02 ended at "
+         "2027-01-15T08:00:00Z; ask an administrator for another\r\n", "grant"),
         ("channel 0: open failed: connect failed: app01's shell could not be reached: Connection refused\r\n",
          "shell"),
         ("dev@app01.ssh: Permission denied (publickey).\r\n", "key"),

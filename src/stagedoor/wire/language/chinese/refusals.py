@@ -159,7 +159,6 @@ REFUSALS = {
     # Grants and requests.
     "no grant for {0} to enter {1}": "{0} 没有进入 {1} 的授权",
     "the grant for {0} to enter {1} ended at {2}": "{0} 进入 {1} 的授权已于 {2} 结束",
-    "the grant to enter {0} has expired": "进入 {0} 的授权已过期",
     "moving files through the page into or out of {0} is not granted to {1}": "没有授权 {1} 通过页面与 {0} 传输文件",
     "running a task in {0} is not granted to {1}": "没有授权 {1} 在 {0} 中执行任务",
     "port forwarding into {0} is not granted to {1}": "没有授权 {1} 向 {0} 转发端口",
