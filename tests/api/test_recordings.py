@@ -8,11 +8,15 @@ from msgspec.structs import replace
 
 from stagedoor.admin import roles
 from stagedoor.admin import service as admin
+from stagedoor.admin.recording_service import RecordingService
+from stagedoor.admin.recordings import Recorded
 from stagedoor.admin.requests.access_requests import add_rule, begin_request, make_request
 from stagedoor.admin.sessions import list_entries
 from stagedoor.api.service import AdmittedRequest
+from stagedoor.authz.step_up import StepUpRules
 from stagedoor.model.access_request import RequestRule
 from stagedoor.model.event import Event, EventKind
+from stagedoor.model.identity import Identity, Method
 from stagedoor.model.permission import Permission
 from stagedoor.model.role import Role, RoleRule
 from stagedoor.model.target import Target
@@ -115,6 +119,20 @@ async def test_a_download_ends_with_the_right_to_it(world: World) -> None:
     assert file.is_still_allowed()
     await world.ask("otto", "POST /users/nick/disable")
     assert not file.is_still_allowed()
+
+
+@pytest.mark.usefixtures("folder")
+async def test_a_page_plays_no_further_once_the_password_was_reset(world: World) -> None:
+    """The thief of a password who plays a long recording is stopped by its reset."""
+    password_hash = admin.set_password(world.service, "ann", "a long first password")
+    admin.add_grant(world.service, "user:ann", "*", permissions=REPLAY)
+    viewer = Identity("ann", frozenset(), Method.PASSWORD, password_hash=password_hash)
+    service = RecordingService(world.make_context(world.service.data_dir), StepUpRules())
+    recording = await service.find(viewer, f"{WEB}.1")
+    assert isinstance(recording, Recorded)
+    assert service.may_play(viewer, recording)
+    admin.set_password(world.service, "ann", "a long second password")
+    assert not service.may_play(viewer, recording)
 
 
 async def test_a_recording_has_the_digest_of_the_audit(world: World, folder: Path) -> None:

@@ -151,8 +151,15 @@ class RecordingService:
         return has_somewhere(self._policy(), identity, Permission.REPLAY, self._now())
 
     def may_play(self, identity: Identity, recording: Recorded) -> bool:
-        """Return whether the user may play the recording now. Reads memory only."""
-        return may_replay(self._policy(), identity, recording.target, self._now())
+        """Return whether the user may play the recording now, with a credential that is still valid.
+
+        Reads memory only.
+        """
+        policy, now = self._policy(), self._now()
+        credential = policy.check_credential(identity, now)
+        return not isinstance(credential, Denial) and may_replay(
+            policy, identity, recording.target, now
+        )
 
     async def list_page(
         self, identity: Identity, before: str, wanted: RecordingFilter, source: Source

@@ -175,7 +175,7 @@ def _list_pages(guard: RequestGuard, pages: Pages, services: WebServices) -> lis
         *StepUpPages(guard, pages, passkeys, step_ups, sign_ins, single_sign_on).routes,
         *RequestPages(guard, pages, services.requests).routes,
         *InvitationPages(pages, credentials).routes,
-        *Replay(guard, passes, pages, services.recordings).routes,
+        *Replay(guard, pages, services.recordings).routes,
         *RunPages(guard, pages, services.runs).routes,
         *LoginPages(guard, pages, services.logins).routes,
     ]

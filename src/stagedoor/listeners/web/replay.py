@@ -22,7 +22,6 @@ from stagedoor.listeners.web.pages.markup import PagePath, PageUser
 from stagedoor.listeners.web.pages.user_routes import UserRoutes
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
-from stagedoor.signin.passes import PassService
 from stagedoor.wire.http.answer import choose_status
 from stagedoor.wire.http.fields import UnsatisfiableError, parse_range
 
@@ -57,11 +56,8 @@ def render_player(
 class Replay:
     """The routes of recordings. Belongs to one event loop."""
 
-    def __init__(
-        self, guard: RequestGuard, passes: PassService, pages: Pages, recordings: RecordingService
-    ) -> None:
+    def __init__(self, guard: RequestGuard, pages: Pages, recordings: RecordingService) -> None:
         self._guard = guard
-        self._passes = passes
         self._pages = pages
         self._recordings = recordings
         routes = UserRoutes(pages, self._identify_viewer)
@@ -158,7 +154,7 @@ class Replay:
         }
         if wanted:
             fields["content-range"] = wanted.header
-        is_still_allowed = partial(self._is_still_allowed, identity, recording)
+        is_still_allowed = partial(self._recordings.may_play, identity, recording)
         status = 206 if wanted else 200
         return send_file(
             recording.file.path, length, is_still_allowed, fields, first=first, status=status
@@ -180,8 +176,3 @@ class Replay:
             return None
         proof = await self._guard.flow.check_step_up(identity, recording.target)
         return proof if isinstance(proof, Denial) else None
-
-    def _is_still_allowed(self, identity: Identity, recording: Recorded) -> bool:
-        return self._passes.explain_end(identity) is None and self._recordings.may_play(
-            identity, recording
-        )
