@@ -1,8 +1,11 @@
 """Attacks on the API with a role by app pattern, with a narrow token, and with made-up values."""
 
+import asyncio
 import base64
 import json
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, NoReturn
 
 import msgspec
 import pytest
@@ -22,12 +25,14 @@ from stagedoor.model.denial import Denial
 from stagedoor.model.permission import Permission
 from stagedoor.model.role import Role, RoleRule
 from stagedoor.model.selector import ALL_USERS
+from stagedoor.model.shell import Progress
 from stagedoor.model.target import Target
 from stagedoor.store.journal import StoreJournal
 from stagedoor.wire.api.inputs import Name
 from stagedoor.wire.api.operations import OPERATIONS, find_operation
 from tests.api.world import APPS, World
 from tests.store.sample import opened
+from tests.waiting import BOUND_S
 
 NICK = {"user": "nick", "app": "a-web"}
 
@@ -316,3 +321,40 @@ def test_a_form_takes_no_number_by_its_first_digits() -> None:
     for days in ("3651", "0", "-1", "00001999999", "1" * 30, "1e3", "\u0661"):
         with pytest.raises(ValueError, match="number of days"):
             read_end(days, 0.0)
+
+
+class _StuckApps:
+    """The apps of a cluster, in which no shell comes up."""
+
+    def __init__(self) -> None:
+        self.starting = asyncio.Event()
+
+    async def start(self, target: Target, progress: Progress) -> NoReturn:
+        self.starting.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+async def test_starts_of_a_stuck_shell_do_not_delay_other_changes(world: World) -> None:
+    """The operator of one app could keep the gateway from disabling users, 15 s for each start."""
+    apps = _StuckApps()
+
+    @asynccontextmanager
+    async def open_cluster() -> AsyncIterator[Any]:
+        yield apps
+
+    world.api = world.make_api(world.service.data_dir, open_cluster)
+    starting = asyncio.create_task(world.ask("otto", "POST /apps/a-web/start"))
+    try:
+        async with asyncio.timeout(BOUND_S):
+            await apps.starting.wait()
+            assert (await world.ask("otto", "POST /users/nick/disable")).status == 200
+        assert not starting.done()
+    finally:
+        starting.cancel()
+        await asyncio.wait([starting])
+
+
+def test_only_changes_of_the_policy_wait_for_one_another() -> None:
+    unbound = {act.name for act in OPERATIONS if act.method != "GET" and not act.is_change}
+    assert unbound == {"apps.start", "apps.stop", "hooks.test"}

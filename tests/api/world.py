@@ -3,7 +3,8 @@
 import asyncio
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,12 +68,18 @@ class World:
         settings, now = Settings(data_dir=data_dir), lambda: self.now
         return WorkerContext(settings, self.database, lambda: load_policy(self.database), now)
 
-    def make_api(self, data_dir: Path) -> ApiService:
+    def make_api(
+        self,
+        data_dir: Path,
+        open_cluster: Callable[[], AbstractAsyncContextManager[Any]] | None = None,
+    ) -> ApiService:
         rules, context = StepUpRules(), self.make_context(data_dir)
         return ApiService(
             context,
             rules,
-            AppSource(lambda: APPS, lambda target: asyncio.sleep(0, ShellState.ABSENT)),
+            AppSource(
+                lambda: APPS, lambda target: asyncio.sleep(0, ShellState.ABSENT), open_cluster
+            ),
             lambda line: None,
             RequestService(context, rules, RequestOffers(context, lambda: APPS)),
         )

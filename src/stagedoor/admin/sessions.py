@@ -1,5 +1,6 @@
 """Sessions and the audit: listing, closing and reading them."""
 
+import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -68,14 +69,16 @@ def close_orphaned_sessions(service: AdminService) -> list[str]:
     )
 
 
-def wait_closed(service: AdminService, session_ids: Sequence[str], timeout_s: float) -> list[str]:
+async def wait_closed(
+    service: AdminService, session_ids: Sequence[str], timeout_s: float
+) -> list[str]:
     """Wait until these sessions are closed. Return the ids of those still open after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while True:
-        still = rows.list_open_among(service.database, session_ids)
+        still = await asyncio.to_thread(rows.list_open_among, service.database, session_ids)
         if not still or time.monotonic() >= deadline:
             return still
-        time.sleep(0.1)
+        await asyncio.sleep(0.1)
 
 
 def list_entries(service: AdminService, wanted: Filter) -> Iterator[JournalEntry]:

@@ -137,7 +137,7 @@ async def stop_shell(call: Call) -> r.ShellStop:
     """Close the sessions in a shell, stop it, and wait for its end, over HTTP only some seconds."""
     target = _find_target(call, Role.OPERATOR)
     cluster = _open_cluster(call, target, "stopped")
-    await asyncio.to_thread(_close_sessions, call, target)
+    await _close_sessions(call, target)
     async with cluster as apps:
         try:
             async with asyncio.timeout(_get_limit(call)):
@@ -147,19 +147,24 @@ async def stop_shell(call: Call) -> r.ShellStop:
     return r.ShellStop(str(target), was_up=was_up, is_up=False)
 
 
-def _close_sessions(call: Call, target: Target) -> None:
+async def _close_sessions(call: Call, target: Target) -> None:
     """Close the sessions in a shell. Raises StagedoorError if some stay open."""
-    check_line(call.body.reason)
-    listed = list_sessions(call.service.database, limit=None)
-    inside = [session.id for session in listed if session.target == str(target)]
-    if not inside:
-        return
-    sessions.request_close(call.service, inside, call.body.reason)
-    if still := sessions.wait_closed(call.service, inside, CLOSE_S):
+    inside = await asyncio.to_thread(_request_close, call, target)
+    if still := await sessions.wait_closed(call.service, inside, CLOSE_S):
         raise StagedoorError(
             f"{len(still)} of {len(inside)} sessions still open after {CLOSE_S:g} s "
             f"({' '.join(still[:3])}); see the gateway's log"
         )
+
+
+def _request_close(call: Call, target: Target) -> Sequence[str]:
+    """Ask the sessions in a shell to close, and return their ids."""
+    check_line(call.body.reason)
+    listed = list_sessions(call.service.database, limit=None)
+    inside = [session.id for session in listed if session.target == str(target)]
+    if inside:
+        sessions.request_close(call.service, inside, call.body.reason)
+    return inside
 
 
 async def read_log(call: Call) -> r.ShellLog:

@@ -104,7 +104,7 @@ class ApiService:
         """The policy by which the last request was judged, which may be newer than the worker's."""
         self._last_sessions = SessionCache(self._database)
         self._change_lock = asyncio.Lock()
-        """Held during a change: of many at once each would change the policy by which others were judged."""
+        """Held while one request changes the policy, so that concurrent requests need not be judged again."""
 
     async def admit(
         self, identity: Identity, method: str, path: str
@@ -216,7 +216,7 @@ class ApiService:
 
     async def _run(self, request: AdmittedRequest, call: Call, guard: ApiGuard) -> ApiAnswer:
         """Run the operation. If the policy changes before it, judge the caller by the new one first."""
-        async with nullcontext() if request.operation.method == "GET" else self._change_lock:
+        async with self._change_lock if request.operation.is_change else nullcontext():
             for _ in range(_TRIES):
                 try:
                     return await self._run_now(request, call, guard)
