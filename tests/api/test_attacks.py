@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NoReturn
 
@@ -22,12 +22,16 @@ from stagedoor.authz.step_up import StepUpRules
 from stagedoor.listeners.web.console.frame import read_end
 from stagedoor.model.access_request import RequestRule
 from stagedoor.model.denial import Denial
+from stagedoor.model.passkey import PasskeyRecord
 from stagedoor.model.permission import Permission
 from stagedoor.model.role import Role, RoleRule
 from stagedoor.model.selector import ALL_USERS
 from stagedoor.model.shell import Progress
 from stagedoor.model.target import Target
+from stagedoor.store.administration.roles import SignInRules, has_administrator
 from stagedoor.store.journal import StoreJournal
+from stagedoor.store.sign_in.identities import ProviderAccount, link
+from stagedoor.store.sign_in.passkeys import add_passkey
 from stagedoor.wire.api.inputs import Name
 from stagedoor.wire.api.operations import OPERATIONS, find_operation
 from tests.api.world import APPS, World
@@ -259,6 +263,34 @@ async def test_an_administrator_who_cannot_sign_in_is_none(world: World) -> None
     tag = (await world.ask("adam", f"GET /roles/{role.id}")).tag
     assert (await world.ask("adam", f"DELETE /roles/{role.id}", headers=tag)).status == 422
     set_disabled(world.service, "ada", disabled=True)  # an administrator at the machine may
+
+
+async def test_a_passkey_alone_leaves_no_administrator(world: World) -> None:
+    """It signs in only users with a password, so its owner could no longer sign in."""
+    admin.set_password(world.service, "ada", "a long password")
+    passkey = PasskeyRecord("key", "ada", "laptop", "gate", b"", 0, world.now)
+    with world.service.change("passkey.add") as change:
+        add_passkey(change.transaction, passkey, 1)
+    refused = await world.ask("ada", "POST /users/ada/password", {"password": None})
+    assert (refused.status, "administrator" in refused.said["detail"]) == (422, True)
+
+
+def test_an_administrator_signs_in_as_the_settings_allow(world: World) -> None:
+    def has_one(groups: Sequence[str] | None, *issuers: str) -> bool:
+        limits = None if groups is None else frozenset(groups)
+        with world.database.read() as transaction:
+            return has_administrator(
+                transaction, world.now, SignInRules(limits, frozenset(issuers))
+            )
+
+    admin.set_password(world.service, "ada", "a long password")
+    admin.change_groups(world.service, "ada", add=["local"])
+    assert [has_one(groups) for groups in (None, ["other", "local"])] == [True, True]
+    assert [has_one(groups, "https://sso") for groups in (["other"], [])] == [False, False]
+    with world.service.change("sso.link") as change:
+        link(change.transaction, ProviderAccount("https://sso", "1"), "ada", world.now)
+    assert has_one([], "https://sso", "https://other")
+    assert not has_one([], "https://other")
 
 
 async def test_files_do_not_remove_the_user_who_applies_them(world: World) -> None:

@@ -185,6 +185,10 @@ def test_the_last_administrator_stays(
             run(all_, **change)
     assert load_policy(service.database).users["bob"].groups == {"sre"}
     add_role(service, RoleRule(0, "user:alice", Role.ADMINISTRATOR))
+    set_disabled(service, "alice", disabled=True)
+    with pytest.raises(RefusedError, match="would remove the last administrator"):
+        run(all_, groups=[])
+    set_disabled(service, "alice", disabled=False)
     run(all_, groups=[])
     assert load_policy(service.database).users["bob"].groups == set()
 

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
-from stagedoor.admin.service import AdminService
+from stagedoor.admin.service import AdminService, ChangeGuard
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.policy import Policy
 from stagedoor.model.rate import Rate, SourceRates
 from stagedoor.settings.settings import Settings
+from stagedoor.store.administration.roles import SignInRules
 from stagedoor.store.database import Database
 from stagedoor.store.policy import PolicyChange
 
@@ -35,12 +36,14 @@ class WorkerContext:
     monotonic: Callable[[], float] = time.monotonic
     allowance: SourceRates = field(default_factory=lambda: SourceRates(CHANGES))
 
-    def make_service(self, name: str, by: str = "web") -> AdminService:
+    def make_service(
+        self, name: str, by: str = "web", guard: ChangeGuard | None = None
+    ) -> AdminService:
         """Return a service whose changes the audit records as those of `name (by)`."""
         actor = f"{name} ({by})"
-        return AdminService(
-            self.database, self.settings.data_dir, actor, self.now, at_machine=False
-        )
+        issuers = frozenset(provider.issuer for provider in self.settings.sso)
+        rules = SignInRules(self.settings.accounts.passwords_for, issuers)
+        return AdminService(self.database, self.settings.data_dir, actor, self.now, guard, rules)
 
     def change(
         self, name: str, action: str, *, by: str = "web", revokes: bool = False

@@ -32,11 +32,11 @@ from stagedoor.model.permission import DEFAULT, NOTHING, Permission, Permissions
 from stagedoor.model.policy import KeyRecord, Policy, TokenRecord
 from stagedoor.settings.settings import Settings
 from stagedoor.store import grants, people
-from stagedoor.store.administration.roles import has_administrator
+from stagedoor.store.administration.roles import SignInRules, has_administrator
 from stagedoor.store.database import Database, Transaction, open_database
 from stagedoor.store.policy import PolicyChange, change_policy, load_policy
 
-_ABOUT_ADMINISTRATORS = frozenset({"user", "role", "passkey", "sso", "apply"})
+_ABOUT_ADMINISTRATORS = frozenset({"user", "role", "sso", "apply"})
 """The first words of the changes that may remove an administrator."""
 
 
@@ -57,7 +57,8 @@ class AdminService:
     """An opened store for one administrator or user. `actor` is their name in the audit.
 
     `guard` checks each change, None for no further check. A change that would leave no administrator who can
-    sign in is refused, unless the caller is `at_machine` and can write the store anyway.
+    sign in by `sign_in_rules` is refused. They are None at the gateway's machine, where the caller can write
+    the store anyway.
     """
 
     database: Database
@@ -65,7 +66,7 @@ class AdminService:
     actor: str
     clock: Callable[[], float]
     guard: ChangeGuard | None = None
-    at_machine: bool = True
+    sign_in_rules: SignInRules | None = None
 
     @property
     def instance(self) -> str:
@@ -88,15 +89,19 @@ class AdminService:
         ) as change:
             if self.guard is not None:
                 self.guard.begin(change.transaction)
-            is_bound = not self.at_machine and action.partition(".")[0] in _ABOUT_ADMINISTRATORS
-            had_one = is_bound and has_administrator(change.transaction, self.clock())
+            is_bound = action.partition(".")[0] in _ABOUT_ADMINISTRATORS
+            had_one = is_bound and self._has_administrator(change.transaction)
             yield change
-            if had_one and not has_administrator(change.transaction, self.clock()):
+            if had_one and not self._has_administrator(change.transaction):
                 raise RefusedError(
                     "no administrator who can sign in would be left; give another user that role first"
                 )
             if self.guard is not None:
                 self.guard.finish(change.transaction)
+
+    def _has_administrator(self, transaction: Transaction) -> bool:
+        rules = self.sign_in_rules
+        return rules is not None and has_administrator(transaction, self.clock(), rules)
 
 
 @contextmanager

@@ -18,7 +18,6 @@ from stagedoor.admin.certificates.revocation import RefusedKeys, require_unrevok
 from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.last_sessions import SessionCache
 from stagedoor.admin.requests.request_service import RequestService
-from stagedoor.admin.service import AdminService
 from stagedoor.api.answers import (
     ApiAnswer,
     FileStream,
@@ -92,6 +91,7 @@ class ApiService:
         refused: RefusedKeys,
         requests: RequestService,
     ) -> None:
+        self._context = context
         self._settings, self._database = context.settings, context.database
         self._policy, self._now = context.policy, context.now
         self._step_up = step_up
@@ -191,10 +191,7 @@ class ApiService:
             lambda transaction: make_tag(transaction, resource, request.path),
             is_dry_run,
         )
-        actor = f"{request.identity.name} (api)"
-        service = AdminService(
-            self._database, self._settings.data_dir, actor, self._now, guard, at_machine=False
-        )
+        service = self._context.make_service(request.identity.name, "api", guard)
         call = Call(
             service,
             self._settings,

@@ -82,10 +82,11 @@ def _keep_administrator(stored: RowSnapshot, plan: Plan, now: float) -> None:
         for rule in stored.administrators
         if rule.expires_at is None or rule.expires_at > now
     )
-    after = list_after(stored.rows, plan.changes)
-    if has_user(stored.rows, stored.provided, holders) and not has_user(
-        after, stored.provided, holders
-    ):
+    had_one, has_one = (
+        has_user(rows, stored.provided, holders, stored.disabled)
+        for rows in (stored.rows, list_after(stored.rows, plan.changes))
+    )
+    if had_one and not has_one:
         raise RefusedError(
             "this would remove the last administrator: keep a user with that role "
             f"({', '.join(sorted(holders))})"

@@ -151,9 +151,12 @@ def list_after(stored: Iterable[Row], changes: Iterable[RowChange]) -> Iterable[
 
 
 def has_user(
-    rows: Iterable[Row], provided: Iterable[tuple[str, str]], subjects: frozenset[str]
+    rows: Iterable[Row],
+    provided: Iterable[tuple[str, str]],
+    subjects: frozenset[str],
+    disabled: frozenset[str],
 ) -> bool:
-    """Return whether there is a user among `subjects`, by name or by a group."""
+    """Return whether there is a user among `subjects`, by name or by a group, who is not `disabled`."""
     users: set[str] = set()
     members = {user for user, group in provided if f"group:{group}" in subjects}
     for row in rows:
@@ -161,7 +164,7 @@ def has_user(
             users.add(row.key[0])
         elif row.kind is RowKind.MEMBER and f"group:{row.key[1]}" in subjects:
             members.add(row.key[0])
-    return not users.isdisjoint(members.union(list_named_users(subjects)))
+    return not (users - disabled).isdisjoint(members.union(list_named_users(subjects)))
 
 
 def _subjects(row: Row) -> set[str]:

@@ -1,9 +1,9 @@
 """The rows of roles. Call each function that writes in a policy change."""
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Row, delete, exists, insert, or_, select
+from sqlalchemy import ColumnElement, Row, Select, and_, delete, exists, insert, or_, select, true
 
 from stagedoor.model.errors import ConflictError, NotFoundError
 from stagedoor.model.role import Role, RoleRule
@@ -12,7 +12,6 @@ from stagedoor.store.changes import Part, touch
 from stagedoor.store.database import Transaction
 from stagedoor.store.people import require_named_users
 from stagedoor.store.schema import identities, provided_groups, user_groups, users
-from stagedoor.store.sign_in.tables import passkeys
 
 _KNOWN = frozenset(role.value for role in Role)
 
@@ -65,32 +64,51 @@ def read_roles(
     return {row.id: _role(row) for row in transaction.execute(query) if row.role in _KNOWN}
 
 
-def has_administrator(transaction: Transaction, at: float) -> bool:
+class SignInRules(NamedTuple):
+    """The rules of the settings on how users sign in.
+
+    `password_groups` are the only groups with passwords, None for all users. `issuers` are those of the
+    identity providers.
+    """
+
+    password_groups: frozenset[str] | None
+    issuers: frozenset[str]
+
+
+def has_administrator(transaction: Transaction, at: float, rules: SignInRules) -> bool:
     """Return whether an enabled user who can sign in is an administrator.
 
-    They sign in by a password, a passkey or an account at an identity provider.
+    They sign in by a password or an account at an identity provider; a passkey only replaces the password.
     """
     mine = users.c.name
     subjects = select(roles.c.subject).where(
         roles.c.role == Role.ADMINISTRATOR.value,
         or_(roles.c.expires_at.is_(None), roles.c.expires_at > at),
     )
-    groups = [
-        select(table.c.user_name).where(
-            table.c.user_name == mine, ("group:" + table.c.group_name).in_(subjects)
-        )
-        for table in (user_groups, provided_groups)
-    ]
-    ways = [
-        select(table.c.user_name).where(table.c.user_name == mine)
-        for table in (passkeys, identities)
-    ]
+    is_named = or_(("user:" + mine).in_(subjects), _is_in_group(subjects, "group:"))
+    groups = rules.password_groups
+    may_have_password = true() if groups is None else _is_in_group(groups)
+    has_account = exists().where(
+        identities.c.user_name == mine, identities.c.issuer.in_(rules.issuers)
+    )
     query = select(mine).where(
         users.c.disabled_at.is_(None),
-        or_(("user:" + mine).in_(subjects), *(exists(group) for group in groups)),
-        or_(users.c.password_hash.is_not(None), *(exists(way) for way in ways)),
+        is_named,
+        or_(and_(users.c.password_hash.is_not(None), may_have_password), has_account),
     )
     return transaction.execute(query.limit(1)).first() is not None
+
+
+def _is_in_group(names: Collection[str] | Select[Any], prefix: str = "") -> ColumnElement[bool]:
+    """Return the condition that the user of a row is in a group whose name, after `prefix`, is in `names`."""
+    return or_(
+        *(
+            exists().where(
+                table.c.user_name == users.c.name, (prefix + table.c.group_name).in_(names)
+            )
+            for table in (user_groups, provided_groups)
+        )
+    )
 
 
 def _role(row: Row[Any]) -> RoleRule:

@@ -41,13 +41,15 @@ class RowSnapshot:
     """The rows of the policy that sets may own, as of one version of it.
 
     `provided` are the memberships that identity providers have reported, as pairs of a user and a group.
-    `administrators` are the roles of that name, including expired ones.
+    `administrators` are the roles of that name, including expired ones. `disabled` are the names of disabled
+    users.
     """
 
     version: int
     rows: Sequence[Row]
     provided: Sequence[tuple[str, str]]
     administrators: Sequence[RoleRule] = ()
+    disabled: frozenset[str] = frozenset()
 
 
 def read_rows(transaction: Transaction) -> RowSnapshot:
@@ -78,6 +80,11 @@ def read_rows(transaction: Transaction) -> RowSnapshot:
         rows,
         [(row[0], row[1]) for row in provided],
         [rule for rule in roles if rule.role is Role.ADMINISTRATOR],
+        frozenset(
+            transaction.execute(select(users.c.name).where(users.c.disabled_at.is_not(None)))
+            .scalars()
+            .all()
+        ),
     )
 
 
