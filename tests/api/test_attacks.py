@@ -199,7 +199,7 @@ async def test_a_made_up_page_token_is_refused(world: World, path: str) -> None:
 async def test_what_was_not_done_is_not_answered_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stagedoor.api.service._TRIES", 0)
+    monkeypatch.setattr("stagedoor.api.service.TRIES", 0)
     body = {"subject": "user:nick", "app": "a-web", "environment": "*", "permissions": ["enter"]}
     key = {"idempotency-key": "k"}
     assert (await world.ask("ada", "POST /grants", body, key)).status == 503

@@ -2,8 +2,8 @@
 
 from http import HTTPStatus
 
+from stagedoor.admin.guard import PreconditionError
 from stagedoor.api.call import DeniedError, PageTokenError
-from stagedoor.api.guard import PreconditionError
 from stagedoor.model.denial import Denial
 from stagedoor.model.errors import (
     ConflictError,

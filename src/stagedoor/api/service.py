@@ -16,6 +16,7 @@ import msgspec
 
 from stagedoor.admin.certificates.revocation import RefusedKeys, require_unrevoked
 from stagedoor.admin.context import WorkerContext
+from stagedoor.admin.guard import TRIES, DryRunError, PolicyGuard, StalePolicyError
 from stagedoor.admin.last_sessions import SessionCache
 from stagedoor.admin.requests.request_service import RequestService
 from stagedoor.api.answers import (
@@ -29,7 +30,6 @@ from stagedoor.api.answers import (
     make_problem_answer,
 )
 from stagedoor.api.call import AppSource, Call, DeniedError, FileAnswer, require_allowed
-from stagedoor.api.guard import ApiGuard, DryRunError, StalePolicyError
 from stagedoor.api.handlers import find_handler, make_tag
 from stagedoor.api.parsing import (
     ApiRequestError,
@@ -61,8 +61,6 @@ FOLLOW_S = 0.5
 """The interval at which a request that waits for events checks for them."""
 _KEPT_BYTES = 64 * KIB
 """The longest answer that is kept for a repeated request."""
-_TRIES = 10
-"""How many times a request is judged again because the policy has changed meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +172,7 @@ class ApiService:
         query: Mapping[str, str],
         headers: Mapping[str, str],
         body: bytes,
-    ) -> tuple[Call, ApiGuard]:
+    ) -> tuple[Call, PolicyGuard]:
         """Return the call, and the guard of its change. Raises ApiRequestError."""
         operation = request.operation
         filters = dict(query)
@@ -185,7 +183,7 @@ class ApiService:
             token = filters.pop("page_token", None)
         is_dry_run = operation.has_preview and parse_flag(filters, "dry_run")
         resource = operation.name.partition(".")[0]
-        guard = ApiGuard(
+        guard = PolicyGuard(
             request.policy,
             parse_if_match(operation, headers),
             lambda transaction: make_tag(transaction, resource, request.path),
@@ -211,10 +209,10 @@ class ApiService:
         )
         return call, guard
 
-    async def _run(self, request: AdmittedRequest, call: Call, guard: ApiGuard) -> ApiAnswer:
+    async def _run(self, request: AdmittedRequest, call: Call, guard: PolicyGuard) -> ApiAnswer:
         """Run the operation. If the policy changes before it, judge the caller by the new one first."""
         async with self._change_lock if request.operation.is_change else nullcontext():
-            for _ in range(_TRIES):
+            for _ in range(TRIES):
                 try:
                     return await self._run_now(request, call, guard)
                 except StalePolicyError:
@@ -230,7 +228,7 @@ class ApiService:
         request = await self._judge(request.identity, request.operation, request.path)
         return request, replace(call, read_policy=request.read_policy, access=request.access)
 
-    async def _run_now(self, request: AdmittedRequest, call: Call, guard: ApiGuard) -> ApiAnswer:
+    async def _run_now(self, request: AdmittedRequest, call: Call, guard: PolicyGuard) -> ApiAnswer:
         operation = request.operation
         until = time.monotonic() + (call.filters.wait if operation.waits else 0)
         tag = await asyncio.to_thread(self._read_tag, guard) if operation.is_tagged else None
@@ -272,7 +270,7 @@ class ApiService:
             200, b"", headers, file=FileStream(answer.path, answer.size, is_still_allowed)
         )
 
-    def _read_tag(self, guard: ApiGuard) -> str | None:
+    def _read_tag(self, guard: PolicyGuard) -> str | None:
         with self._database.read() as transaction:
             return guard.make_tag(transaction)
 
@@ -280,7 +278,7 @@ class ApiService:
         self,
         request: AdmittedRequest,
         call: Call,
-        guard: ApiGuard,
+        guard: PolicyGuard,
         key: str,
         query: Mapping[str, str],
         body: bytes,

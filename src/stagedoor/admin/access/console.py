@@ -21,6 +21,7 @@ from stagedoor.admin.access.views import (
 from stagedoor.admin.audit.search import SearchPage, search_audit
 from stagedoor.admin.blocking import call_blocking
 from stagedoor.admin.context import WorkerContext
+from stagedoor.admin.guard import PolicyGuard
 from stagedoor.admin.person import set_disabled
 from stagedoor.admin.service import AdminService
 from stagedoor.admin.sign_ins import end_sign_ins, find_sign_in, list_sign_ins
@@ -104,17 +105,24 @@ class ConsoleService:
         return make_role_denial(role, EVERYWHERE) if access.has_somewhere(Role.AUDITOR) else NO_PAGE
 
     def check_change(self, identity: Identity, refused: Denial | None, what: str) -> Denial | None:
-        """Return `refused` or, without it, a denial if there is no fresh proof of the person's presence."""
+        """Return `refused` or, without it, why the person's sign-in or proof of presence does not suffice."""
         if refused is not None:
             return refused
         policy, now = self.policy(), self.now()
+        credential = policy.check_credential(identity, now)
+        if isinstance(credential, Denial):
+            return credential
         if has_typed_password(policy, identity, now - self.step_up.fresh_s):
             return None
         return check_fresh(policy, identity, what, self.step_up, now)
 
     def open_service(self, identity: Identity) -> AdminService:
-        """Return the opened store, with the person as the author of changes."""
-        return self._context.make_service(identity.name)
+        """Return the opened store, with the person as the author of changes.
+
+        Call this before you judge a change, which then raises StalePolicyError if the policy has changed
+        since.
+        """
+        return self._context.make_service(identity.name, guard=PolicyGuard(self.policy()))
 
     # Sessions.
 
@@ -153,6 +161,7 @@ class ConsoleService:
         if isinstance(matches, Denial):
             return matches
         session = matches[0] if matches and matches[0].id == id_ else None
+        service = self.open_service(identity)
         access = self.find_access(identity)
         if session is None or not access.has_for_app(Role.AUDITOR, session.target):
             return Denial(Reason.BAD_REQUEST, "there is no such session")
@@ -164,7 +173,6 @@ class ConsoleService:
         said = " ".join(reason.split())[:200] or f"closed by {identity.name}"
         if not said.isprintable():
             return Denial(Reason.BAD_REQUEST, "the reason holds control characters")
-        service = self.open_service(identity)
         done = await call_blocking(admin_sessions.request_close, service, [id_], said)
         return done if isinstance(done, Denial) else None
 
@@ -229,13 +237,13 @@ class ConsoleService:
         self, identity: Identity, name: str, act: str, id_: str
     ) -> Denial | None:
         """Disable or enable a user, or end a sign-in, or remove a key or a token. Return None on success."""
+        service = self.open_service(identity)
         role = Role.OPERATOR if act in ("disable", "sign-in") else Role.ADMINISTRATOR
         refused = self.check_role(identity, role)
         if refused is None and act in ("disable", "enable"):
             refused = check_leaving(self.find_access(identity), name)
         if (denial := self.check_change(identity, refused, "changing a user")) is not None:
             return denial
-        service = self.open_service(identity)
 
         def change() -> None:
             policy = self.policy()

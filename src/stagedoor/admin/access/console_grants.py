@@ -85,12 +85,13 @@ async def add_grant(
     console: ConsoleService, identity: Identity, rule: GrantRule
 ) -> GrantRule | Denial:
     """Add a grant."""
+    service = console.open_service(identity)
     refused = _check_giving(console, identity, rule)
     if (denial := console.check_change(identity, refused, "adding a grant")) is not None:
         return denial
     return await call_blocking(
         admin.add_grant,
-        console.open_service(identity),
+        service,
         rule.subject,
         rule.app_pattern,
         environment_pattern=rule.environment_pattern,
@@ -103,19 +104,21 @@ async def remove_grant(
     console: ConsoleService, identity: Identity, number: int
 ) -> GrantRule | Denial:
     """Remove a grant."""
+    service = console.open_service(identity)
     rule = _find(console, identity, number)
     refused = (
         rule if isinstance(rule, Denial) else check_taking(console.find_access(identity), rule)
     )
     if (denial := console.check_change(identity, refused, "removing a grant")) is not None:
         return denial
-    return await call_blocking(admin.remove_grant, console.open_service(identity), number)
+    return await call_blocking(admin.remove_grant, service, number)
 
 
 async def make_on_request(
     console: ConsoleService, identity: Identity, number: int, approvers: Sequence[str]
 ) -> RequestRule | Denial:
     """Replace a grant by a request rule for the same subject. For administrators."""
+    service = console.open_service(identity)
     rule = _find(console, identity, number)
     if isinstance(rule, Denial):
         return rule
@@ -138,7 +141,6 @@ async def make_on_request(
         return Denial(
             Reason.BAD_REQUEST, "a request is for entering, which this grant does not permit"
         )
-    service = console.open_service(identity)
 
     def change() -> RequestRule:
         made = access_requests.add_rule(service, wanted)

@@ -110,10 +110,10 @@ async def preview_removing(
 
 async def add_rule(console: ConsoleService, identity: Identity, rule: Rule) -> Rule | Denial:
     """Add a rule, and return it with its number."""
+    service = console.open_service(identity)
     refused = _check_adding(console, identity, rule)
     if (denial := console.check_change(identity, refused, "adding a rule")) is not None:
         return denial
-    service = console.open_service(identity)
     if isinstance(rule, RequestRule):
         return await call_blocking(access_requests.add_rule, service, rule)
     return await call_blocking(roles.add_role, service, rule)
@@ -123,11 +123,12 @@ async def remove_rule(
     console: ConsoleService, identity: Identity, kind: type[Rule], number: int
 ) -> Rule | Denial:
     """Remove a rule, and return it."""
+    service = console.open_service(identity)
     refused = console.check_role(identity, Role.ADMINISTRATOR)
     if (denial := console.check_change(identity, refused, "removing a rule")) is not None:
         return denial
     remove = access_requests.remove_rule if kind is RequestRule else roles.remove_role
-    return await call_blocking(remove, console.open_service(identity), number)
+    return await call_blocking(remove, service, number)
 
 
 def _check_adding(console: ConsoleService, identity: Identity, rule: Rule) -> Denial | None:

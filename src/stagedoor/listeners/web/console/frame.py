@@ -1,6 +1,7 @@
 """The common part of administrators' pages: access, rendering, and the answer to a change."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -8,6 +9,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from stagedoor.admin.access.console import NO_PAGE, ConsoleService
+from stagedoor.admin.guard import TRIES, StalePolicyError
 from stagedoor.listeners.web.guard import RequestGuard
 from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages, choose_page_status
 from stagedoor.listeners.web.pages.markup import ACCESS_METHODS
@@ -18,6 +20,9 @@ from stagedoor.model.units import DAY_S
 from stagedoor.model.webpass import describe_sign_in_method
 
 MAX_DAYS = 3650
+_BUSY = Denial(
+    Reason.OVERLOADED, "the policy changed at each attempt, so nothing was done; try again"
+)
 Change = Callable[[Request, Identity, dict[str, str]], Awaitable[str | Denial]]
 """Makes the change of a form. Returns the path, below `ConsoleFrame.path`, of the page to show next."""
 
@@ -74,15 +79,20 @@ class ConsoleFrame:
         """Return the route of a form that makes a change.
 
         It is judged by the current policy, so a role that was just removed no longer counts, and a proof
-        given a moment ago does.
+        given a moment ago does. If the policy changes before the transaction, the change is judged again.
         """
 
         async def answer(
             request: Request, identity: Identity, fields: dict[str, str]
         ) -> Response | Denial:
             reader = self._guard.flow.policy
-            await reader.read_newer_than(reader.version)
-            onward = await act(request, identity, fields)
+            for _ in range(TRIES):
+                await reader.read_newer_than(reader.version)
+                with suppress(StalePolicyError):
+                    onward = await act(request, identity, fields)
+                    break
+            else:
+                return _BUSY
             if isinstance(onward, Denial):
                 return onward
             await reader.read_newer_than(reader.version)  # so that the next page shows the change

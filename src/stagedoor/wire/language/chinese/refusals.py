@@ -155,6 +155,7 @@ REFUSALS = {
     "a fault in the gateway; its log has more": "网关出现故障，详情见其日志",
     "all logins are refused for now: the gateway cannot read its policy; its log says why": "暂时拒绝所有登录：网关无法读取策略，原因见其日志",
     "the gateway cannot use its store ({0})": "网关无法使用存储（{0}）",
+    "the policy changed at each attempt, so nothing was done": "每次尝试时策略都已变更，因此未执行任何操作",
     "{0} has made {1} changes (passwords, tokens, keys, shares, sign-ins) in a row": "{0} 连续做了 {1} 次更改（密码、令牌、密钥、共享、登录）",
     # Grants and requests.
     "no grant for {0} to enter {1}": "{0} 没有进入 {1} 的授权",

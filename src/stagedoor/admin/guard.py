@@ -1,4 +1,4 @@
-"""The checks inside a change's transaction: whether the row is as the caller saw it, and the dry run."""
+"""The checks inside the transaction of a change that was judged by the policy in memory, and the dry run."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -7,6 +7,9 @@ from stagedoor.model.policy import Policy
 from stagedoor.store.changes import read_policy_version
 from stagedoor.store.database import Transaction
 from stagedoor.store.policy import read_changes, read_policy
+
+TRIES = 10
+"""How many times a request is judged again because the policy has changed meanwhile."""
 
 
 class PreconditionError(Exception):
@@ -26,17 +29,17 @@ class DryRunError(Exception):
 
 
 @dataclass(slots=True)
-class ApiGuard:
+class PolicyGuard:
     """The checks of one request, made inside its first change.
 
-    `policy` is the one by which the caller's roles were judged. `make_tag` returns the
+    `policy` is the one by which the caller's roles were judged, or an older one. `make_tag` returns the
     ETag of the request's row, and `expected` are those that the caller knows, None for any.
     """
 
     policy: Policy
-    expected: Sequence[str] | None
-    make_tag: Callable[[Transaction], str | None]
-    is_dry_run: bool
+    expected: Sequence[str] | None = None
+    make_tag: Callable[[Transaction], str | None] = lambda transaction: None
+    is_dry_run: bool = False
     _has_begun: bool = field(default=False, init=False)
 
     def begin(self, transaction: Transaction) -> None:
