@@ -63,7 +63,7 @@ def search_audit(
             "the audit has no index yet; the gateway makes it within minutes of its start",
             "the audit cannot be searched yet; try again in a minute",
         )
-    found: list[JournalEntry] = []
+    entries_shown: list[JournalEntry] = []
     read = 0
     try:
         while read < MAX_READ:
@@ -72,18 +72,18 @@ def search_audit(
                 numbers = index.search(words, since=since, before=before, limit=PAGE * 2)
             entries = read_newest(database, PAGE * 2, before=before, numbers=numbers)
             if not entries:
-                return SearchPage(found)
+                return SearchPage(entries_shown)
             for entry in entries:
                 if since is not None and entry.event.at < since:
-                    return SearchPage(found)
+                    return SearchPage(entries_shown)
                 if not may_see(entry.event):
                     continue
-                found.append(entry)
-                if len(found) == PAGE:
-                    return SearchPage(found, entry.seq)
+                entries_shown.append(entry)
+                if len(entries_shown) == PAGE:
+                    return SearchPage(entries_shown, entry.seq)
             before = entries[-1].seq
             read += len(entries)
     finally:
         if index is not None:
             index.close_file()
-    return SearchPage(found, before)
+    return SearchPage(entries_shown, before)
