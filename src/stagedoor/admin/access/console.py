@@ -3,6 +3,7 @@
 Each method checks the role first. A change also requires a fresh proof of identity.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
@@ -63,7 +64,10 @@ NO_PAGE = Denial(Reason.NO_GRANT, "there is no such page here, or you may not se
 
 
 class ConsoleService:
-    """The data and the actions of the administrators' pages. It uses the store in a thread."""
+    """The data and the actions of the administrators' pages. Belongs to one event loop.
+
+    It uses the store in a thread.
+    """
 
     def __init__(
         self,
@@ -80,6 +84,7 @@ class ConsoleService:
         self.step_up = step_up
         self.apps = apps
         self._read_health = read_health
+        self._checking: asyncio.Task[HealthReport | Denial] | None = None
 
     # Roles.
 
@@ -333,10 +338,17 @@ class ConsoleService:
             return Denial(Reason.BAD_REQUEST, str(error))
 
     async def read_health(self, identity: Identity, *, checks: bool) -> HealthReport | Denial:
-        """Return the state of the installation, with all checks if wanted."""
+        """Return the state of the installation, with all checks if wanted.
+
+        The checks take long, so all who ask while they run get the same result.
+        """
         if (denial := self.check_role(identity, Role.AUDITOR)) is not None:
             return denial
-        return await call_blocking(self._read_health, checks)
+        if not checks:
+            return await call_blocking(self._read_health, False)
+        if self._checking is None or self._checking.done():
+            self._checking = asyncio.create_task(call_blocking(self._read_health, True))
+        return await asyncio.shield(self._checking)
 
 
 def _is_recorded(policy: Policy, session: SessionRecord, now: float) -> bool:

@@ -1,5 +1,7 @@
-"""Changes on administrators' pages, when the policy changes between the check and the transaction."""
+"""Administrators' pages: changes when the policy changes meanwhile, and checks that take long."""
 
+import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from types import SimpleNamespace
@@ -27,6 +29,7 @@ from stagedoor.store.journal import StoreJournal
 from stagedoor.store.policy import load_policy
 from tests.api.world import World
 from tests.store.sample import opened
+from tests.waiting import BOUND_S, until
 
 SESSION = "0199aaaa111122223333444455"
 Change = Callable[[ConsoleService, Identity], Awaitable[object]]
@@ -50,12 +53,17 @@ CHANGES: dict[str, Change] = {
 }
 
 
-def open_console(world: World, *, is_stale: bool) -> ConsoleService:
+def refuse_health(_: bool) -> HealthReport:
+    raise AssertionError
+
+
+def open_console(
+    world: World,
+    *,
+    is_stale: bool,
+    read_health: Callable[[bool], HealthReport] = refuse_health,
+) -> ConsoleService:
     """Return the pages' service; with `is_stale`, its worker has not read the policy since."""
-
-    def read_health(_: bool) -> HealthReport:
-        raise AssertionError
-
     context = world.make_context(world.service.data_dir)
     if is_stale:
         held = load_policy(world.database)
@@ -127,3 +135,25 @@ async def test_a_change_is_judged_again_until_the_policy_stands_still(
     request = Request({"type": "http", "method": "POST", "path": route.path, "headers": []})
     assert (await route.endpoint(request)).status_code == status
     assert len(judged) == TRIES
+
+
+async def test_checks_of_health_run_once_for_all_who_ask_meanwhile(world: World) -> None:
+    """Each run takes a thread for seconds, and the store needs the threads too."""
+    may_end, runs = threading.Event(), list[bool]()
+
+    def read_health(checks: bool) -> HealthReport:
+        runs.append(checks)
+        assert not checks or may_end.wait(BOUND_S)
+        return HealthReport([], [])
+
+    console, ann = open_console(world, is_stale=False, read_health=read_health), world.person("ann")
+    try:
+        asking = [asyncio.create_task(console.read_health(ann, checks=True)) for _ in range(3)]
+        await until(lambda: runs)
+        asking.pop().cancel()  # the browser was closed
+        await console.read_health(ann, checks=False)
+    finally:
+        may_end.set()
+    assert len({id(report) for report in await asyncio.gather(*asking)}) == 1
+    await console.read_health(ann, checks=True)
+    assert runs == [True, False, True]
