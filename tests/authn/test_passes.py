@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from stagedoor.authn.packed_identity import pack_identity, restore_identity
 from stagedoor.authn.passes import (
     USE_S,
     Lifetimes,
@@ -112,6 +113,20 @@ def test_a_sign_in_that_is_over_voids_its_passes() -> None:
     refused(judge_pass(given, POLICY, NOW + 20), "your sign-in has expired")
     ended = replace(POLICY, signed_out={b"it": None})
     refused(judge_pass(given, ended, NOW), "you signed out")
+
+
+def test_a_later_user_of_the_same_name_inherits_no_sign_in() -> None:
+    first, second = (Policy(users={"dev": User("dev", created_at=at)}) for at in (1.0, 2.0))
+    given = session(Identity("dev", frozenset(), Method.SSO, "Company"))
+    entered = judge_pass(given, first, NOW)
+    assert isinstance(entered, Identity)
+    assert first.check_credential(entered, NOW) == given.expires_at
+    restored = restore_identity(pack_identity(entered), second)
+    for identity in (entered, restored):
+        assert isinstance(identity, Identity)
+        denied = second.check_credential(identity, NOW)
+        assert isinstance(denied, Denial)
+        assert "the user 'dev' was removed and added again" in denied.message
 
 
 @pytest.mark.identity(34)

@@ -7,7 +7,7 @@ from stagedoor.model.policy import KeyRecord, Policy, TokenRecord, User
 from stagedoor.store import grants, people
 from stagedoor.store.database import Database
 from stagedoor.store.journal import read_entries
-from stagedoor.store.policy import load_policy
+from stagedoor.store.policy import load_newest, load_policy
 from tests.store.sample import change
 
 KEY = KeyRecord("alice", "SHA256:abc", "ssh-ed25519 AAAA", "laptop")
@@ -77,6 +77,16 @@ def test_a_removed_user_leaves_nothing_to_get_in_by(database: Database) -> None:
     assert (set(policy.users), policy.keys, policy.tokens) == ({"alic"}, {}, {})
     assert [rule.subject for rule in policy.grants] == ["user:alic", "group:alice"]
     assert policy.users["alic"].groups == {"dev"}
+
+
+@pytest.mark.usefixtures("alice")
+def test_a_user_who_is_removed_and_added_again_is_another(database: Database) -> None:
+    before = load_policy(database)
+    with change(database, "user.remove") as c:
+        people.remove_user(c.transaction, "alice")
+        people.add_user(c.transaction, "alice", frozenset(), None, 9.0)
+    for now in (load_newest(database, before), load_policy(database)):
+        assert before.users["alice"].created_at != now.users["alice"].created_at == 9.0
 
 
 @pytest.mark.usefixtures("alice")

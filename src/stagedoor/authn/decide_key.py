@@ -180,7 +180,9 @@ def _judge_certificate(
     if len(owners) != 1 or not _is_for(credential.name, owners[0]):
         return _make_denial(f"{named} is not for {quote_name(credential.name)}")
     user = policy.users[owners[0]]
-    return Identity(user.name, user.groups, Method.CERTIFICATE, named)
+    return Identity(
+        user.name, user.groups, Method.CERTIFICATE, named, user_created_at=user.created_at
+    )
 
 
 def _user_names(certificate: Certificate, trust: Trust) -> list[str]:

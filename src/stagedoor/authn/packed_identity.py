@@ -27,6 +27,7 @@ class _PackedIdentity(msgspec.Struct, frozen=True, omit_defaults=True):
     password_mark: bytes | None = None
     sign_in: bytes | None = None
     sign_in_ends_at: float = 0.0
+    user_created_at: float | None = None
 
 
 def pack_identity(identity: Identity) -> str:
@@ -40,12 +41,17 @@ def pack_identity(identity: Identity) -> str:
         hash_password_mark(identity.password_hash),
         None if sign_in is None else sign_in.id,
         0.0 if sign_in is None else sign_in.ends_at,
+        identity.user_created_at,
     )
     return urlsafe_b64encode(msgspec.json.encode(packed)).decode("ascii")
 
 
 def restore_identity(word: str, policy: Policy) -> Identity | Denial:
-    """Return the identity in `word`, or why its credential is no longer valid by `policy`."""
+    """Return the identity in `word`, or why its credential is no longer valid by `policy`.
+
+    The ends of its token and sign-in, and the time at which its user was added, are not checked: the caller
+    authorises the identity next.
+    """
     try:
         packed = msgspec.json.decode(urlsafe_b64decode(word), type=_PackedIdentity)
     except (binascii.Error, ValueError, msgspec.MsgspecError):
@@ -71,4 +77,5 @@ def restore_identity(word: str, policy: Policy) -> Identity | Denial:
         packed.scopes,
         user.password_hash if packed.method is Method.PASSWORD else None,
         None if packed.sign_in is None else SignIn(packed.sign_in, packed.sign_in_ends_at),
+        user_created_at=packed.user_created_at,
     )

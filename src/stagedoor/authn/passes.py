@@ -185,6 +185,7 @@ def judge_pass(
         user.password_hash if web_pass.method is Method.PASSWORD else None,
         web_pass.sign_in,
         token_ends_at=token.expires_at if token else None,
+        user_created_at=user.created_at,
     )
 
 

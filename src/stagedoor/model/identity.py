@@ -57,7 +57,9 @@ class Identity:
     with the old one ends. `sign_in` is None for a user who presents a credential each time.
     `user_verified_at` is when a security key last verified its user by a PIN or a fingerprint, in seconds
     since the epoch; None for other credentials, and for a touch alone. `token_ends_at` is when the token
-    ends, None for a token without end and for other methods.
+    ends, None for a token without end and for other methods. `user_created_at` is when the user was added,
+    so that a later user of the same name does not inherit what this one has opened; None where the
+    credential itself belongs to one of the two only.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Identity:
     sign_in: SignIn | None = field(default=None, compare=False)
     user_verified_at: float | None = field(default=None, compare=False)
     token_ends_at: float | None = field(default=None, compare=False)
+    user_created_at: float | None = field(default=None, compare=False)
 
     @property
     def is_person(self) -> bool:

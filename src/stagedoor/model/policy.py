@@ -25,7 +25,8 @@ class User:
     """A user. `password_hash` is an argon2 PHC string, None for a user without a password.
 
     `language` is the one that the user has chosen (RFC 5646), or None. `access_set` is
-    the access set that the user belongs to (`model.access_set`), if any.
+    the access set that the user belongs to (`model.access_set`), if any. `created_at` (seconds since the
+    epoch) distinguishes a user from an earlier one of the same name; None for a user that is not stored.
     """
 
     name: str
@@ -33,6 +34,7 @@ class User:
     password_hash: str | None = field(default=None, repr=False)
     language: str | None = None
     access_set: str | None = field(default=None, compare=False)
+    created_at: float | None = field(default=None, compare=False)
 
     @property
     def subjects(self) -> frozenset[str]:
@@ -317,6 +319,8 @@ class Policy:
         user = self.users.get(shown.name)
         if user is None:
             return self.explain_absence(shown.name)
+        if isinstance(shown, Identity) and shown.user_created_at not in (None, user.created_at):
+            return f"the user {user.name!r} was removed and added again"
         credential = shown.credential_id or ""
         match shown.method:
             case Method.PASSWORD:

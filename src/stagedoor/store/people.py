@@ -107,7 +107,7 @@ def find_user(transaction: Transaction, name: str) -> User | None:
     if row is None:
         return None
     groups = find_groups_of(transaction, name)
-    return User(name, groups, row.password_hash, row.language, row.owner_set)
+    return User(name, groups, row.password_hash, row.language, row.owner_set, row.created_at)
 
 
 def list_group_sets(transaction: Transaction, user: str | None = None) -> dict[str, list[str]]:

@@ -141,6 +141,7 @@ def _read_users(
             row.password_hash,
             row.language,
             row.owner_set,
+            row.created_at,
         )
         for row in transaction.execute(query)
         if (row.disabled_at is not None) == disabled

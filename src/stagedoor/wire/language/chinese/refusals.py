@@ -122,6 +122,7 @@ REFUSALS = {
     "{0} is in none of the groups that have passwords": "{0} 不在可以使用密码的组中",
     "the user {0} is disabled": "用户 {0} 已停用",
     "there is no user {0} any more": "用户 {0} 已不存在",
+    "the user {0} was removed and added again": "用户 {0} 已被移除并重新添加",
     "the key {0}": "密钥 {0}",
     "{0} was revoked": "{0} 已被吊销",
     "{0} has expired": "{0} 已过期",
