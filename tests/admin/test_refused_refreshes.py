@@ -1,4 +1,4 @@
-"""People that the provider has removed: what it answers to a refresh then, and what that ends."""
+"""People that the provider or an administrator has removed: what the answer to a refresh then ends."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from stagedoor.admin.service import open_service
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.webpass import ProviderAnswer
 from stagedoor.oidc.refresh import RETRY_S
 from stagedoor.signin import refresh
+from stagedoor.signin.provider_accounts import unlink_account
 from stagedoor.signin.provider_states import list_states
+from stagedoor.store.policy import load_policy
 from stagedoor.store.sign_in import provider_answers as answers
 from tests.admin.provider_services import ProviderServices, provider_services
 from tests.fixtures.people import open_session
@@ -130,3 +133,19 @@ async def test_sign_ins_that_another_key_sealed_do_not_hold_up_the_others(
         await services.refresh_all(0)
     [over] = logged
     assert (over["event"], over["was"]) == ("identity provider problem is over", begun["why"])
+
+
+async def test_an_unlinked_account_has_no_sign_in_left_by_any_table_of_its_provider(
+    tmp_path: Path,
+) -> None:
+    async with running_fake() as fake:
+        with provider_services(tmp_path, Company=fake, Admins=fake) as services:
+            for name in services.providers:
+                await services.sign_in(name)
+            assert len(services.lasting()) == 2
+            with open_service(services.settings) as service:
+                provider = services.settings.sso[0]
+                assert unlink_account(service, provider, fake.subject) == "carol"
+            assert services.lasting() == []
+            await services.refresh_all()
+            assert load_policy(services.database).users["carol"].groups == frozenset()

@@ -20,6 +20,7 @@ from stagedoor.settings.sso import SingleSignOnSettings
 from stagedoor.signin.providers import list_reserved_names
 from stagedoor.store import people
 from stagedoor.store.sign_in import identities, passes
+from stagedoor.store.sign_in import provider_answers as answers
 from stagedoor.store.sign_in.identities import ProviderAccount, RefusedUserError
 
 _log = structlog.get_logger()
@@ -45,7 +46,10 @@ def unlink_account(service: AdminService, provider: SingleSignOnSettings, subjec
     """
     with service.change("sso.unlink", revokes=True) as change:
         user = identities.unlink(change.transaction, ProviderAccount(provider.issuer, subject))
-        passes.end_sign_ins(change.transaction, user, Method.SSO, provider.name)
+        # By the account too: several tables may have one issuer, and a table may have been renamed.
+        opened = answers.find_sign_ins(change.transaction, provider.issuer, subject, None)
+        ids = [sign_in for sign_in, _ in opened]
+        passes.end_sign_ins(change.transaction, user, Method.SSO, provider.name, ids)
         change.fields |= {"user": user, "provider": provider.name, "subject": subject}
     return user
 

@@ -92,28 +92,37 @@ def take(transaction: Transaction, of: type[Pass], secret: str) -> Pass | None:
 
 
 def end_sign_in(transaction: Transaction, id_: bytes, reason: str | None, now: float) -> str:
-    """End a sign-in and all that it opened, on all workers. Return its user's name.
+    """End a sign-in with its sessions and tickets, on all workers. Return its user's name.
 
-    `reason` is a line for the user, None if they signed out themselves. Call this in a policy change.
-    Raises NotFoundError if the sign-in is over.
+    Shares, keys and tokens that were made with it stay. `reason` is a line for the user, None if they signed
+    out themselves. Call this in a policy change. Raises NotFoundError if the sign-in is over.
     """
     user = _update_active(transaction, id_, now, kind=PassKind.SIGNED_OUT, end_reason=reason)
     _record_ends(transaction, user, [id_])
     return user
 
 
-def end_sign_ins(transaction: Transaction, user: str, method: Method, credential_id: str) -> int:
+def end_sign_ins(
+    transaction: Transaction,
+    user: str,
+    method: Method,
+    credential_id: str,
+    also: Collection[bytes] = (),
+) -> int:
     """End the user's sign-ins that were made with a removed credential, and return how many.
 
-    All that they have opened ends too. Call this in a policy change.
+    Their sign-ins with the ids `also` end too, and so does all that any of these opened. Call this in a
+    policy change.
     """
+    of_credential = (web_passes.c.method == method.value) & (
+        web_passes.c.credential_id == credential_id
+    )
     ended = transaction.execute(
         update(web_passes)
         .where(
             _IS_SIGN_IN,
             web_passes.c.user_name == user,
-            web_passes.c.method == method.value,
-            web_passes.c.credential_id == credential_id,
+            of_credential | web_passes.c.secret_hash.in_(also),
         )
         .values(kind=PassKind.SIGNED_OUT, end_reason=_TAKEN_AWAY)
         .returning(web_passes.c.secret_hash)
