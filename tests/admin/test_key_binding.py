@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 from threading import Event
@@ -16,6 +17,7 @@ from stagedoor.model.policy import Policy
 from stagedoor.model.source import Source
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.sso import SingleSignOnSettings
+from stagedoor.signin.login import ssh_sign_ins
 from stagedoor.signin.login.ssh_sign_ins import KeyBinding
 from stagedoor.signin.source_limit import START_RATE
 from stagedoor.store.database import Database, open_database
@@ -105,6 +107,21 @@ async def test_of_one_whose_ssh_went_the_page_says_that_it_is_over(
     one = Held(binding, 1)
     id_ = await one.login()
     assert state(database, id_) is LoginState.WAITING
+    one.task.cancel()
+    await until(lambda: state(database, id_) is LoginState.DENIED)
+
+
+async def test_an_approval_that_comes_too_late_is_denied(
+    binding: KeyBinding, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ssh_sign_ins, "POLL_INTERVAL_S", BOUND_S)
+    one = Held(binding, 1)
+    id_ = await one.login()
+    login = pending_logins.find(database, id_)
+    assert login is not None
+    with database.write() as transaction:
+        approved = replace(login, state=LoginState.APPROVED)
+        assert pending_logins.change(transaction, login, approved)
     one.task.cancel()
     await until(lambda: state(database, id_) is LoginState.DENIED)
 

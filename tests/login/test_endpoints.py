@@ -56,11 +56,11 @@ def test_the_letters_let_it_in_and_its_secret_works_for_connect(
     assert letters not in page
     assert '/times.js" defer' in page, "it says when that began"
     status, page = person.post(at, letters=letters.lower())
-    assert (status, "is logged in as dev" in page) == (200, True)
+    assert (status, "to log in as dev" in page) == (200, True)
     status, got = machine.poll(begun["id"])
     assert (status, got["state"], got["user"]) == (200, "logged-in", "dev")
     assert got["certificate"].startswith("ssh-ed25519-cert-v01@openssh.com ")
-    assert "logged in" in person.get(f"/login/{begun['id']}")[1]
+    assert "is logged in as dev" in person.get(f"/login/{begun['id']}")[1]
     for user, secret, code in (
         ("dev", got["secret"], "200"),
         ("other", got["secret"], "407"),

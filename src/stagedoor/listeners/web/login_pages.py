@@ -78,14 +78,18 @@ class LoginPages:
             return login
         if login.state is LoginState.DENIED:
             page = self._render_outcome("Not logged in", DENIED)
-        elif login.state is LoginState.SPENT or (
-            login.state is LoginState.APPROVED and login.code_hash is None
-        ):
+        elif login.state is LoginState.SPENT:
             said = (
                 f"{login.label} is logged in as {identity.name}. You can close this page and continue in "
                 "the terminal."
             )
             page = self._render_outcome("Logged in", said)
+        elif login.state is LoginState.APPROVED and login.code_hash is None:
+            said = (
+                f"You have allowed {login.label} to log in as {identity.name}. You can close this page and "
+                "continue in the terminal."
+            )
+            page = self._render_outcome("Login approved", said)
         else:
             source = self._guard.find_source(request)
             page = self._pages.place.page(

@@ -19,7 +19,7 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import NotFoundError, RefusedError, StoreError
 from stagedoor.model.identity import Identity
 from stagedoor.model.letters import choose_letters, hash_letters, show_letters
-from stagedoor.model.pending_login import LOGIN_PENDING_S, LoginState, PendingLogin
+from stagedoor.model.pending_login import LOGIN_PENDING_S, PendingLogin
 from stagedoor.model.source import find_source_network
 from stagedoor.model.target import Target
 from stagedoor.signin.login.approval import make_certificate_denial, open_approved, submit
@@ -164,14 +164,16 @@ class KeyBinding:
         open_approved(self._context, login, "this login has just changed; connect again")
 
     def _give_up(self, login: PendingLogin) -> None:
-        """Deny a login that still waits, so that its page says so. Runs in a thread."""
+        """Deny a login that waits or was approved too late, so that its page says so. Runs in a thread."""
+        is_denied = False
         with suppress(StoreError, RefusedError):  # it expires anyway
-            current = pending_logins.find(self._context.database, login.id)
-            if current is not None and current.state is LoginState.WAITING:
+            while not is_denied:  # it may be approved at this moment
+                current = pending_logins.find(self._context.database, login.id)
+                if current is None:
+                    return
+                denied = pending_login.deny(current, self._context.now())
                 with self._context.database.write() as transaction:
-                    pending_logins.change(
-                        transaction, current, pending_login.deny(current, self._context.now())
-                    )
+                    is_denied = pending_logins.change(transaction, current, denied)
 
 
 class SshSignInService:
