@@ -21,7 +21,13 @@ from stagedoor.oidc.id_token import Claims
 from stagedoor.oidc.request import Attempt, Tokens
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.sso import SingleSignOnSettings
-from stagedoor.signin.provider_sign_in import ProviderSignIns, StepUpResult
+from stagedoor.signin.provider_accounts import ProviderAccounts
+from stagedoor.signin.provider_sign_in import (
+    ProviderRequest,
+    ProviderSignIn,
+    ProviderSignIns,
+    StepUpResult,
+)
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.policy import load_policy
 from stagedoor.store.sign_in import identities, passes, step_ups
@@ -104,6 +110,36 @@ def database(tmp_path: Path) -> Iterator[Database]:
         opened = open_database(settings.store_location)
         yield opened
         opened.close()
+
+
+async def test_a_sign_in_that_ends_after_the_proof_requires_another(
+    tmp_path: Path, database: Database
+) -> None:
+    desk = Desk(tmp_path, database)
+    service, issued = desk.service, desk.provider.claims.auth_time
+    assert issued is not None
+
+    def require_proof() -> float:
+        at = time.time()
+        with admin.open_service(tmp_path) as changing, changing.change("end") as change:
+            identities.require_proof(change.transaction, "carol", at)
+        return at
+
+    async def finish(begun: object, auth_time: float | None) -> object:
+        assert isinstance(begun, ProviderRequest)
+        desk.provider.claims = replace(desk.provider.claims, auth_time=auth_time)
+        return await service.finish(begun.sealed_state, [], FROM)
+
+    first = require_proof()
+    prompted = await finish(await service.begin("Company", "/", FROM), None)
+    second = require_proof()
+    again = await finish(prompted, issued - 5)
+    with admin.open_service(tmp_path) as changing:
+        context = WorkerContext(Settings(data_dir=tmp_path), changing.database, Policy)
+        accounts, carol = ProviderAccounts(context, tuple), ProviderAccount(ISSUER, "carol-1")
+        await accounts.forget_ended(carol, first)
+        assert await accounts.read_ended_at(carol) == second
+    assert isinstance(await finish(again, issued), ProviderSignIn)
 
 
 @pytest.mark.identity(35)

@@ -162,14 +162,18 @@ class ProviderAccounts:
         )
 
     @run_in_thread
-    def forget_ended(self, account: ProviderAccount) -> None:
-        """Forget that an administrator ended a sign-in: the user has proved who they are since."""
+    def forget_ended(self, account: ProviderAccount, ended_at: float) -> None:
+        """Forget that an administrator ended a sign-in: the user has proved who they are since.
+
+        Nothing is forgotten if another of the user's sign-ins was ended after `ended_at`.
+        """
         with self._context.database.read() as transaction:
             name = identities.find_user(transaction, account)
         if name is None:
             return
         with self._context.change(name, "sso.asked") as change:
-            identities.require_proof(change.transaction, name, None)
+            if identities.read_required_proof(change.transaction, account) == ended_at:
+                identities.require_proof(change.transaction, name, None)
             change.unchanged = True
             change.fields["user"] = name
 

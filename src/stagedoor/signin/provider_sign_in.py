@@ -243,7 +243,7 @@ class ProviderSignIns:
         if ended_at is None or isinstance(ended_at, Denial):
             return ended_at
         prompt, now = callback.pending.prompt, self._context.now()
-        if prompt is None:
+        if prompt is None or prompt.begun_at < ended_at:
             age_s = measure_proof_age(callback.claims)
             if age_s is not None and now - age_s > ended_at:
                 return None
@@ -251,7 +251,9 @@ class ProviderSignIns:
             return await self._request(callback.provider.name, callback.pending.wanted, prompt)
         if (denial := self._check_proof(callback, prompt)) is not None:
             return denial
-        return await self._accounts.forget_ended(callback.account) if prompt.forget else None
+        if not prompt.forget:
+            return None
+        return await self._accounts.forget_ended(callback.account, ended_at)
 
     async def _finish_step_up(self, callback: _Callback, prompt: LoginPrompt) -> Denial | None:
         """Mark the sign-in as proved from now on, if the provider has asked the person who they are."""
