@@ -73,9 +73,9 @@ class Desk:
         self.now = time.time()
         web = WebSettings(addresses=("127.0.0.1:1",), public_url="https://gw.example/below")
         settings = Settings(data_dir=folder, web=web)
-        policy = load_policy(database)
+        self.policy = load_policy(database)
         self.waits = StepUpService(
-            WorkerContext(settings, database, lambda: policy, lambda: self.now)
+            WorkerContext(settings, database, lambda: self.policy, lambda: self.now)
         )
 
     def signed_in(self) -> Identity:
@@ -110,6 +110,15 @@ async def test_fifty_hosts_have_one_address_and_another_sign_in_has_another(desk
     assert await desk.issue(other) not in answers
     desk.now += STEP_UP_PENDING_S - 30
     assert await desk.issue(mine) not in answers, "too little of its time is left"
+
+
+async def test_a_step_up_that_is_done_is_not_used_again(desk: Desk) -> None:
+    mine = desk.signed_in()
+    done = await desk.issue(mine)
+    assert mine.sign_in is not None
+    desk.policy = replace(desk.policy, stepped_up={mine.sign_in.id: desk.now})
+    desk.now += 75
+    assert await desk.issue(mine) != done
 
 
 async def test_letters_that_were_typed_wrong_too_often_are_shown_to_nobody(desk: Desk) -> None:

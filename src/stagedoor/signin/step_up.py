@@ -34,8 +34,8 @@ from stagedoor.store.sign_in.passkeys import list_passkeys
 from stagedoor.wire.oneline import fold
 
 REUSED_ABOVE_S = 60.0
-"""A step-up that still waits for longer than this is used by the next connection of the same sign-in too: one
-address and one set of letters for 50 hosts."""
+"""The next connection of the same sign-in reuses a step-up that has more than this long left: one address and
+one set of letters for 50 hosts."""
 MAX_STEP_UPS_PER_SIGN_IN = 50
 """The step-ups of one sign-in that wait at once, on all workers and gateways; each is a row in the store."""
 MAX_WAITING = 200
@@ -76,7 +76,7 @@ class StepUpService:
         """Begin a step-up and return the instruction for its user, or None if they cannot step up here.
 
         `target` is what the proof is for: an app, or text.
-        A step-up of the same sign-in that waits long enough is used again.
+        A step-up of the same sign-in that has long enough left is used again, unless it is done.
         """
         if identity.sign_in is None or self._url is None:
             return None
@@ -90,7 +90,11 @@ class StepUpService:
         last = self._last_step_ups.get(sign_in)
         if last is not None and last.ends_at - now > REUSED_ABOVE_S:
             pending = await call_in_transaction(self._context.database.read, step_ups.find, last.id)
-            if isinstance(pending, PendingStepUp) and pending.tries_left > 0:
+            if (
+                isinstance(pending, PendingStepUp)
+                and pending.tries_left > 0
+                and not self.is_done(pending)
+            ):
                 return last.instruction
         id_, letters = secrets.token_urlsafe(9), choose_letters(secrets.token_bytes(64))
         step_up = PendingStepUp(
