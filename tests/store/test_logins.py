@@ -20,6 +20,7 @@ from stagedoor.model.pending_login import (
     deny,
     spend,
 )
+from stagedoor.model.policy import KeyRecord
 from stagedoor.model.secret import hash_secret
 from stagedoor.model.webpass import KeyLogin, ProviderAnswer, SignInPass, WebSession
 from stagedoor.store import people
@@ -28,7 +29,7 @@ from stagedoor.store.policy import load_policy
 from stagedoor.store.shares import remove_share
 from stagedoor.store.sign_in import passes, pending_logins, step_ups
 from stagedoor.store.sign_in import provider_answers as answers
-from stagedoor.store.sign_in.logins import sign_in_numbered, sign_in_of_key
+from stagedoor.store.sign_in.logins import find_sign_in_by_number, find_sign_in_of_key
 from stagedoor.store.sign_in.passkeys import find_passkey
 from stagedoor.store.sign_in.provider_answers import RefreshCandidate
 from stagedoor.store.sign_in.sign_ins import list_sign_ins
@@ -160,13 +161,13 @@ def test_a_login_is_bound_to_its_key_and_found_by_key_and_number(database: Datab
     assert login.expires_at == NOW + 60 + LIFETIMES.session_s
     assert login.latest_end == NOW + LIFETIMES.session_max_s, "no later than the browser's"
     login = replace(login, answered_at=NOW)  # by the answer to the browser, which it follows
-    assert sign_in_of_key(database, "SHA256:abc", NOW + 61) == login
-    assert sign_in_of_key(database, "SHA256:other", NOW + 61) is None
-    assert sign_in_of_key(database, "SHA256:abc", login.expires_at) is None
+    assert find_sign_in_of_key(database, "SHA256:abc", NOW + 61) == login
+    assert find_sign_in_of_key(database, "SHA256:other", NOW + 61) is None
+    assert find_sign_in_of_key(database, "SHA256:abc", login.expires_at) is None
     assert 0 <= mine.number < 2**63
-    assert sign_in_numbered(database, mine.number, NOW + 61) == login
-    assert sign_in_numbered(database, mine.number ^ 1, NOW + 61) is None
-    assert sign_in_numbered(database, 2**64, NOW + 61) is None
+    assert find_sign_in_by_number(database, mine.number, NOW + 61) == login
+    assert find_sign_in_by_number(database, mine.number ^ 1, NOW + 61) is None
+    assert find_sign_in_by_number(database, 2**64, NOW + 61) is None
     assert passes.find(database, KeyLogin, secret) == login
     assert passes.find(database, WebSession, secret) is None, "it is no cookie"
     listed = {
@@ -176,21 +177,34 @@ def test_a_login_is_bound_to_its_key_and_found_by_key_and_number(database: Datab
     assert listed == {None: None, "laptop": "SHA256:abc"}
 
 
+def test_a_sign_in_by_a_key_that_is_another_users_now_is_not_listed(database: Database) -> None:
+    by_key = Identity("carol", frozenset(), Method.PUBLIC_KEY, "SHA256:abc")
+    open_session(database, by_key, NOW)
+    for owner, listed in (("carol", 1), ("dave", 0)):
+        with change(database, "key") as c:
+            if listed == 0:
+                people.remove_key(c.transaction, "SHA256:abc")
+                people.add_user(c.transaction, owner, frozenset(), None, NOW)
+            key = KeyRecord(owner, "SHA256:abc", "ssh-ed25519 AAAA")
+            people.add_key(c.transaction, key, NOW)
+        assert len(list_sign_ins(database, NOW)) == listed
+
+
 def test_an_ended_login_is_news_of_the_policy(database: Database) -> None:
     _, login = logged_in(database, browser(database))
     mine = sign_in(login)
     with change(database, "end") as c:
         passes.end_sign_in(c.transaction, mine.id, "laptop stolen", NOW + 70)
     assert load_policy(database).explain_sign_in_end("carol", mine, NOW + 71) == "laptop stolen"
-    assert sign_in_of_key(database, "SHA256:abc", NOW + 71) is None
-    assert sign_in_numbered(database, mine.number, NOW + 71) is None
+    assert find_sign_in_of_key(database, "SHA256:abc", NOW + 71) is None
+    assert find_sign_in_by_number(database, mine.number, NOW + 71) is None
 
 
 def test_the_next_login_with_a_key_ends_the_one_before(database: Database) -> None:
     by = browser(database)
     _, first = logged_in(database, by)
     _, second = logged_in(database, by, now=NOW + 90)
-    assert sign_in(sign_in_of_key(database, "SHA256:abc", NOW + 91)) == second.sign_in
+    assert sign_in(find_sign_in_of_key(database, "SHA256:abc", NOW + 91)) == second.sign_in
     over = load_policy(database).explain_sign_in_end("carol", sign_in(first), NOW + 91)
     assert over is not None
     assert "another login" in over
@@ -212,7 +226,7 @@ def due(database: Database, now: float) -> list[RefreshCandidate]:
 
 
 def answered_at(database: Database, key: str, now: float) -> float | None:
-    holder = sign_in_of_key(database, key, now)
+    holder = find_sign_in_of_key(database, key, now)
     assert holder is not None
     return holder.answered_at
 
@@ -245,7 +259,7 @@ def test_a_browser_that_signs_out_hands_the_token_to_a_login(database: Database)
     assert (next_.sign_in, next_.refresh_token) == (sign_in(other).id, "sealed again")
     with database.read() as transaction:
         assert answers.list_followers(transaction, next_.sign_in) == [
-            sign_in(sign_in_of_key(database, "SHA256:abc", asked)).id
+            sign_in(find_sign_in_of_key(database, "SHA256:abc", asked)).id
         ]
 
 

@@ -75,6 +75,7 @@ def search_sign_ins(
 
 
 def _select_sign_ins(now: float) -> Select[Any]:
+    shown, user = web_passes.c.credential_id, web_passes.c.user_name
     return (
         select(
             web_passes,
@@ -85,9 +86,9 @@ def _select_sign_ins(now: float) -> Select[Any]:
             tokens.c.id.label("token"),
             keys.c.fingerprint.label("key"),
         )
-        .join(users, users.c.name == web_passes.c.user_name)
-        .outerjoin(tokens, tokens.c.id == web_passes.c.credential_id)
-        .outerjoin(keys, keys.c.fingerprint == web_passes.c.credential_id)
+        .join(users, users.c.name == user)
+        .outerjoin(tokens, (tokens.c.id == shown) & (tokens.c.user_name == user))
+        .outerjoin(keys, (keys.c.fingerprint == shown) & (keys.c.user_name == user))
         .outerjoin(provider_answers, provider_answers.c.sign_in == web_passes.c.secret_hash)
         .where(web_passes.c.kind.in_(SIGN_INS), web_passes.c.expires_at > now)
     )
