@@ -194,7 +194,7 @@ async def test_a_stolen_cookie_adds_no_passkey(desk: Desk) -> None:
     ann = desk.signed_in("ann")
     refused = await desk.service.begin_registration(ann, RP, proved=False)
     assert isinstance(refused, Denial)
-    assert "first confirm your identity" in refused.message
+    assert "confirm your identity first" in refused.message
     authenticator = await desk.with_passkey(ann)
     assert await desk.proves(ann, authenticator.get(await desk.asked(ann)))
     assert not isinstance(await desk.service.begin_registration(ann, RP, proved=False), Denial), (

@@ -53,7 +53,7 @@ from stagedoor.store.journal import StoreJournal
 from stagedoor.store.liveness.instances import find_instances_folder, hold_instance
 from stagedoor.store.sessions import CloseRequest, Live, update_live
 from stagedoor.store.sign_in import passes
-from stagedoor.store.sign_in.logins import sign_in_numbered
+from stagedoor.store.sign_in.logins import find_sign_in_by_number
 from stagedoor.store.watch import PolicyWatch
 from stagedoor.upstream.connect import TcpConnector
 
@@ -316,7 +316,9 @@ def _build_authenticator(
         time.time,
         trust=make_trust_reader(settings),
         last_policy=lambda: watch.last_policy,
-        find_sign_in=lambda number: call_blocking(sign_in_numbered, database, number, time.time()),
+        find_sign_in=lambda number: call_blocking(
+            find_sign_in_by_number, database, number, time.time()
+        ),
         find_login=lambda secret: call_blocking(passes.find, database, KeyLogin, secret),
         stale_s={provider.name: provider.stale_s for provider in settings.sso},
     )

@@ -72,7 +72,7 @@ class PassService:
         """
         if denial := self._context.count_change(identity):
             return denial
-        if self._is_local_exception(identity):
+        if self._must_audit_password(identity):
             denial = await call_blocking(self._audit_local_sign_in, identity, source)
             if denial is not None:
                 return denial
@@ -91,8 +91,8 @@ class PassService:
         ticket = create_ticket(hash_secret(secret), identity, purpose, now, self._lifetimes)
         return await call_blocking(passes.issue, self._context.database, ticket, now) or secret
 
-    def _is_local_exception(self, identity: Identity) -> bool:
-        """Return whether the sign-in is by a password although only some groups may use one."""
+    def _must_audit_password(self, identity: Identity) -> bool:
+        """Return whether a password signed in while `accounts.password_groups` limits passwords."""
         limits = self._context.settings.accounts.password_groups
         return limits is not None and identity.password_hash is not None
 

@@ -102,7 +102,7 @@ class PasskeyChecks:
                 raise RefusedError(NOT_RIGHT.message)
             if not stored.use_passkey(change.transaction, passkey, count, now):
                 raise RefusedError(NOT_RIGHT.message)
-            proved = self._proved_sign_in(change.transaction, taken)
+            proved = self._find_proved_sign_in(change.transaction, taken)
             passes.record_step_up(change.transaction, proved, now)
             change.fields |= {
                 "user": identity.name,
@@ -111,7 +111,7 @@ class PasskeyChecks:
             }
         return None
 
-    def _proved_sign_in(self, transaction: Transaction, answered: Challenge) -> bytes:
+    def _find_proved_sign_in(self, transaction: Transaction, answered: Challenge) -> bytes:
         """Return the id of the sign-in that the proof is for.
 
         Raises RefusedError if its terminal no longer waits.

@@ -32,8 +32,8 @@ MAX_PASSKEYS = 20
 MAX_NAME_CHARS = 64
 _NOT_PROVED = Denial(
     Reason.CREDENTIAL_MISSING,
-    "a stranger at this open browser could add a passkey of their own: first confirm your identity, by your "
-    "password, by a passkey that you have, or at your identity provider",
+    "confirm your identity first, so that no stranger at this browser can add a passkey: by your password, "
+    "by a passkey that you have, or at your identity provider",
 )
 
 _PASSWORD_NOT_ENOUGH = Denial(

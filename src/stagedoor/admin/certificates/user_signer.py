@@ -25,7 +25,7 @@ from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import append
 from stagedoor.store.policy import list_grants_about
 from stagedoor.store.sign_in import certified
-from stagedoor.store.sign_in.logins import sign_in_numbered
+from stagedoor.store.sign_in.logins import find_sign_in_by_number
 from stagedoor.wire.ssh.key import KeyRefused, parse_public_key
 
 OF_A_USER = Rate(burst=60, interval_s=10.0)
@@ -114,7 +114,7 @@ class UserSigner:
             raise CertificateError(f"this key is not signed: {key.reason}")
         now = self._now()
         self._check_rate(user, now)
-        sign_in = sign_in_numbered(self._database, number, now)
+        sign_in = find_sign_in_by_number(self._database, number, now)
         if sign_in is None or sign_in.name != user:
             raise CertificateError("your sign-in is over; sign in again")
         if not isinstance(sign_in, KeyLogin) or sign_in.key_fingerprint != key.fingerprint:

@@ -72,7 +72,9 @@ class LoginApproval:
         if after.state is LoginState.APPROVED and (code is not None or after.code_hash is None):
             return after, code
         left = after.tries_left
-        again = describe_tries(left) if left else "this login is over: begin another"
+        again = (
+            describe_tries(left) if left else "this login is over; log in again from the terminal"
+        )
         return Denial(
             Reason.CREDENTIAL_WRONG,
             f"those are not the letters of a terminal that logs in at {gateway}; {again}",

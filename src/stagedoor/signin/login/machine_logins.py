@@ -103,7 +103,7 @@ def _make_issuer_keys(machine: MachineSettings, now: Callable[[], float]) -> Iss
     """Return the keys of the machine's issuer, from `keys_file` or from the issuer. Raises SettingsError."""
     if machine.keys_file is not None:
         _check_file(machine.keys_file)
-        return IssuerKeys(partial(_path_of, str(machine.keys_file)), _read_file, now)
+        return IssuerKeys(partial(_get_path, str(machine.keys_file)), _read_file, now)
     fetch = HttpsFetch(load_trust(machine.ca_file, "machines.ca_file"))
     return IssuerKeys(partial(_find_keys, fetch, machine.issuer), partial(_get, fetch), now)
 
@@ -116,7 +116,7 @@ def _check_file(file: Path) -> None:
         raise SettingsError(f"cannot read machines.keys_file {file}: {error}") from None
 
 
-async def _path_of(file: str) -> str:
+async def _get_path(file: str) -> str:
     return file
 
 

@@ -201,7 +201,7 @@ class LoginService:
                 f"your clock is {abs(ahead_s) / MINUTE_S:.0f} min {direction} of the gateway's; set it",
             )
         current = await call_blocking(
-            logins.sign_in_of_key, self._context.database, key.fingerprint, self._context.now()
+            logins.find_sign_in_of_key, self._context.database, key.fingerprint, self._context.now()
         )
         if current is None or isinstance(current, Denial):
             return current or _NO_LOGIN

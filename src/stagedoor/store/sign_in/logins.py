@@ -126,13 +126,13 @@ def read_bound_keys(
     return {login.key_fingerprint: login for login in read_logins(transaction, is_wanted)}
 
 
-def sign_in_of_key(database: Database, fingerprint: str, now: float) -> SignInPass | None:
+def find_sign_in_of_key(database: Database, fingerprint: str, now: float) -> SignInPass | None:
     """Return the active login that is bound to the key (`SHA256:…`), or None. Raises StoreError."""
     with database.read() as transaction:
         return read_newest_sign_in(transaction, web_passes.c.key_fingerprint == fingerprint, now)
 
 
-def sign_in_numbered(database: Database, number: int, now: float) -> SignInPass | None:
+def find_sign_in_by_number(database: Database, number: int, now: float) -> SignInPass | None:
     """Return the active sign-in with that number (`model.identity.SignIn.number`), or None.
 
     Raises StoreError.

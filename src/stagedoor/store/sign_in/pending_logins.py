@@ -30,11 +30,11 @@ def add(
     """
     # Read first: if there is no room, strangers must not take the write lock from logins.
     with database.read() as transaction:
-        if isinstance(full := _room(transaction, login, now, limits), Full):
+        if isinstance(full := _find_room(transaction, login, now, limits), Full):
             return full
     with database.write() as transaction:
         transaction.execute(delete(pending_logins).where(pending_logins.c.ends_at <= now))
-        room = _room(transaction, login, now, limits)
+        room = _find_room(transaction, login, now, limits)
         if isinstance(room, Full):
             return room
         if room is not None:
@@ -50,7 +50,7 @@ def find(database: Database, id_: str) -> PendingLogin | None:
     with database.read() as transaction:
         query = select(pending_logins).where(pending_logins.c.id == id_)
         row = transaction.execute(query).first()
-        return None if row is None else _login(row)
+        return None if row is None else _make_login(row)
 
 
 def find_answered(database: Database, ids: Collection[str]) -> dict[str, PendingLogin | None]:
@@ -65,7 +65,7 @@ def find_answered(database: Database, ids: Collection[str]) -> dict[str, Pending
             transaction.execute(select(pending_logins.c.id).where(wanted, waits)).scalars()
         )
         query = select(pending_logins).where(wanted, ~waits)
-        answered = {row.id: _login(row) for row in transaction.execute(query)}
+        answered = {row.id: _make_login(row) for row in transaction.execute(query)}
     return {id_: answered.get(id_) for id_ in ids if id_ not in waiting}
 
 
@@ -82,17 +82,17 @@ def change(transaction: Transaction, before: PendingLogin, after: PendingLogin) 
     return moved.rowcount == 1
 
 
-def _waiting(now: float) -> ColumnElement[bool]:
+def _is_waiting(now: float) -> ColumnElement[bool]:
     columns = pending_logins.c
     return and_(columns.ends_at > now, columns.state == LoginState.WAITING.value)
 
 
-def _room(
+def _find_room(
     transaction: Transaction, login: PendingLogin, now: float, limits: PendingLimits
 ) -> Full | str | None:
     """Return the limit that is reached, or the source whose newest login makes room, or None."""
     source = pending_logins.c.source
-    waiting = select(source, func.count().label("number")).where(_waiting(now)).group_by(source)
+    waiting = select(source, func.count().label("number")).where(_is_waiting(now)).group_by(source)
     counts = {row.source: row.number for row in transaction.execute(waiting)}
     return limits.judge_entry(counts, login.source)
 
@@ -101,14 +101,14 @@ def _drop_newest(transaction: Transaction, source: str, now: float) -> None:
     columns = pending_logins.c
     newest = (
         select(columns.id)
-        .where(_waiting(now), columns.source == source)
+        .where(_is_waiting(now), columns.source == source)
         .order_by(columns.created_at.desc())
         .limit(1)
     )
     transaction.execute(delete(pending_logins).where(columns.id == newest.scalar_subquery()))
 
 
-def _login(row: Row[Any]) -> PendingLogin:
+def _make_login(row: Row[Any]) -> PendingLogin:
     fields = dict(row._mapping)
     for name in ("challenge", "letters_hash", "sign_in", "code_hash"):
         fields[name] = None if fields[name] is None else bytes(fields[name])
