@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from stagedoor.model.errors import ConflictError, NotFoundError
@@ -77,6 +79,24 @@ def test_a_removed_user_leaves_nothing_to_get_in_by(database: Database) -> None:
     assert (set(policy.users), policy.keys, policy.tokens) == ({"alic"}, {}, {})
     assert [rule.subject for rule in policy.grants] == ["user:alic", "group:alice"]
     assert policy.users["alic"].groups == {"dev"}
+
+
+@pytest.mark.usefixtures("alice")
+@pytest.mark.parametrize("known", ["current", "too old", "unavailable"])
+def test_a_newer_policy_is_whole_and_has_passwords_for_the_same_groups(
+    database: Database, known: str
+) -> None:
+    limits = frozenset({"oncall"})
+    before = load_policy(database).with_passwords_for(limits)
+    if known == "too old":
+        before = replace(before, version=-1)
+    if known == "unavailable":
+        before = Policy(before.version, password_groups=limits, is_unavailable=True)
+    with change(database, "user.language") as c:
+        people.set_language(c.transaction, "alice", "zh")
+    newest = load_newest(database, before)
+    assert (newest.users["alice"].language, newest.users["alice"].password_hash) == ("zh", None)
+    assert newest == load_policy(database).with_passwords_for(limits)
 
 
 @pytest.mark.usefixtures("alice")

@@ -145,7 +145,8 @@ def _find_user(call: Call) -> User:
 
 def _show_user(call: Call, name: str, policy: Policy | None = None) -> t.UserEntry:
     """Show a user by `policy`, or by the store as it is after a change."""
-    policy = policy or admin.read_policy(call.service)
+    limits = call.settings.accounts.passwords_for
+    policy = policy or admin.read_policy(call.service).with_passwords_for(limits)
     user: User = require_found(find_user(policy, name), f"user {name}", "user list")
     return make_user_view(policy, call.last_sessions.read())(user)
 

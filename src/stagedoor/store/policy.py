@@ -47,12 +47,17 @@ def load_policy(database: Database) -> Policy:
 
 
 def load_newest(database: Database, before: Policy) -> Policy:
-    """Return the current policy, starting from an earlier one. Raises StoreError."""
+    """Return the current policy, starting from an earlier one, whose `password_groups` stay.
+
+    Raises StoreError.
+    """
     with database.read() as transaction:
         version = read_policy_version(transaction)
         if version == before.version:
             return before
-        return read_changes(transaction, before, version) or read_policy(transaction)
+        # An unavailable policy has no rows to start from.
+        changed = None if before.is_unavailable else read_changes(transaction, before, version)
+        return changed or read_policy(transaction).with_passwords_for(before.password_groups)
 
 
 def read_policy(transaction: Transaction) -> Policy:
@@ -80,7 +85,8 @@ def list_grants_about(transaction: Transaction, name: str) -> tuple[GrantRule, .
 def read_changes(transaction: Transaction, before: Policy, now: int) -> Policy | None:
     """Return the policy of version `now`, made from an earlier one and the rows changed since.
 
-    Return None if the changes are not known and the whole policy must be read.
+    Its `password_groups` are those of the earlier one. Return None if the changes are not known and the whole
+    policy must be read.
     """
     touched = read_touched(transaction, before.version, now)
     if touched is None:
@@ -96,7 +102,8 @@ def read_changes(transaction: Transaction, before: Policy, now: int) -> Policy |
     added = _grants(transaction, numbers) if numbers else []
     removed, rules = _replace_rules(before.grants, numbers, added)
     policy = Policy(version=now, grants=rules, **fields)
-    return policy.update_index(before, removed, added)
+    policy = policy.update_index(before, removed, added)
+    return policy.with_passwords_for(before.password_groups)
 
 
 def _replace_rules(

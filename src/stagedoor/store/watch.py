@@ -98,7 +98,8 @@ class PolicyWatch:
         """The policy for decisions now; empty if the store has not been read for too long."""
         # Written out here, since each login asks for it ten times.
         if self._clock() - self._read_at > self._fail_closed_after_s:
-            return Policy(version=self._policy.version, is_unavailable=True)
+            groups = self._password_groups
+            return Policy(self._policy.version, password_groups=groups, is_unavailable=True)
         return self._policy
 
     @property
@@ -183,9 +184,7 @@ class PolicyWatch:
             policy = None
             now = versions["policy_version"]
             if now != self._policy.version:
-                policy = self._read_policy(transaction, now).with_passwords_for(
-                    self._password_groups
-                )
+                policy = self._read_policy(transaction, now)
             requests: tuple[CloseRequest, ...] = ()
             if versions["close_version"] != self._closes_seen:
                 requests = close_requests(transaction, self._instance)
@@ -206,4 +205,4 @@ class PolicyWatch:
             if changed is not None:
                 return changed
         self._whole_at = self._clock()
-        return read_policy(transaction)
+        return read_policy(transaction).with_passwords_for(self._password_groups)
