@@ -2,7 +2,7 @@
 
 from sqlalchemy import insert
 
-from stagedoor.admin.last_sessions import LATE_S, SessionCache
+from stagedoor.api.last_sessions import LATE_S, SessionCache
 from stagedoor.audit.opening import make_session_id
 from stagedoor.store.database import Database
 from stagedoor.store.schema import sessions

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import Struct
 
-from stagedoor.admin.last_sessions import SessionCache
 from stagedoor.admin.service import AdminService
+from stagedoor.api.last_sessions import SessionCache
 from stagedoor.authz.roles import AdminAccess, make_role_denial
 from stagedoor.authz.step_up import NO_STEP_UP, StepUpRules
 from stagedoor.model.denial import Denial

@@ -10,10 +10,10 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from stagedoor.admin.last_sessions import SessionCache
 from stagedoor.admin.service import AdminService, read_policy
 from stagedoor.api.call import NO_APPS, AppSource, Call, DeniedError, FileAnswer
 from stagedoor.api.handlers import find_handler
+from stagedoor.api.last_sessions import SessionCache
 from stagedoor.authz.roles import ROOT
 from stagedoor.authz.step_up import NO_STEP_UP, StepUpRules
 from stagedoor.model.errors import RefusedError, StagedoorError

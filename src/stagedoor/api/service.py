@@ -17,7 +17,6 @@ import msgspec
 from stagedoor.admin.certificates.revocation import RefusedKeys, require_unrevoked
 from stagedoor.admin.context import WorkerContext
 from stagedoor.admin.guard import TRIES, DryRunError, PolicyGuard, StalePolicyError
-from stagedoor.admin.last_sessions import SessionCache
 from stagedoor.admin.requests.request_service import RequestService
 from stagedoor.api.answers import (
     ApiAnswer,
@@ -31,6 +30,7 @@ from stagedoor.api.answers import (
 )
 from stagedoor.api.call import AppSource, Call, DeniedError, FileAnswer, require_allowed
 from stagedoor.api.handlers import find_handler, make_tag
+from stagedoor.api.last_sessions import SessionCache
 from stagedoor.api.parsing import (
     ApiRequestError,
     decode_body,
