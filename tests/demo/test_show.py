@@ -260,7 +260,7 @@ def test_ctrl_c_with_somebody_inside_leaves_no_process_and_no_folder(
         demo.ends(signal.SIGINT, times)
         assert inside.wait().code == 255
     assert demo.lines[-1] == "Stopped; nothing is left behind."
-    assert any("the gateway stops" in line for line in demo.lines), demo.lines[-4:]
+    assert any("closed by an administrator" in line for line in demo.lines), demo.lines[-4:]
 
 
 def test_a_reader_who_leaves_ends_it(tmp_path: Path) -> None:

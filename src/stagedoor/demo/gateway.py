@@ -9,7 +9,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from stagedoor.admin.service import (
     create_token,
     open_service,
 )
+from stagedoor.admin.sessions import request_close, wait_closed
 from stagedoor.demo.clients import (
     APPS,
     DEVELOPER,
@@ -43,10 +44,13 @@ from stagedoor.serve.prepare import VerifiedSettings, check, prepare
 from stagedoor.serve.supervisor.supervisor import Supervisor
 from stagedoor.settings.settings import LogSettings, Settings
 from stagedoor.signin.links import make_link
+from stagedoor.store.sessions import list_sessions
 
 HOST = "127.0.0.1"
 PORT = 8022
 """The usual port, which is easy to type. If it is taken, the demo uses any other."""
+CLOSE_S = 3.0
+"""How long the demo's end waits for the ends of its sessions, which take about a second."""
 
 _SETTINGS = """\
 # Written by `stagedoor demo`.
@@ -233,10 +237,11 @@ async def _serve(
     supervisor = Supervisor(checked, lambda: check(Path(checked.name)), command)
 
     async def end() -> None:
-        supervisor.stop_gateway()
+        ending.begin()
         await supervisor.wait()
         await asyncio.to_thread(stop_local_shells, checked.settings)
 
+    ending = _GatewayEnd(supervisor, checked.settings)
     stack.push_async_callback(end)
     starting = asyncio.create_task(supervisor.start())
     await asyncio.sleep(0)  # the supervisor's first step sets its handlers, which are replaced here
@@ -245,7 +250,40 @@ async def _serve(
     await starting
     if signals.received:
         raise StoppedError("stopped before it served")
+    signals.act = ending.begin
     return supervisor
+
+
+class _GatewayEnd:
+    """The end of the demo's sessions, and then of its gateway.
+
+    The clients of sessions that are not ended would wait for this gateway to return.
+    """
+
+    def __init__(self, supervisor: Supervisor, settings: Settings) -> None:
+        self._supervisor = supervisor
+        self._settings = settings
+        self._count = 0
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """End all. After a second call, the gateway does not wait for open sessions."""
+        self._count += 1
+        if self._task is None:
+            self._task = asyncio.create_task(self._end())
+        elif self._task.done():
+            self._supervisor.stop_gateway()
+
+    async def _end(self) -> None:
+        try:
+            with suppress(StagedoorError), open_service(self._settings, create=False) as service:
+                ids = [session.id for session in list_sessions(service.database, limit=None)]
+                if ids:
+                    await asyncio.to_thread(request_close, service, ids, "the demo ends")
+                    await wait_closed(service, ids, CLOSE_S)
+        finally:
+            for _ in range(self._count):
+                self._supervisor.stop_gateway()
 
 
 def free_port() -> int:
