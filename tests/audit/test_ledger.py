@@ -454,7 +454,7 @@ async def test_a_login_that_fails_to_resume_a_session_leaves_it_to_its_process(
 ) -> None:
     opened = await enter(ledger)
     again = await resume(other, opened, ELSEWHERE)
-    other.release(again, again.before, FAILED)
+    other.return_session(again, FAILED)
     await flushed(other)
     (event,) = disk.events(EventKind.SESSION_FOUND)
     assert (event.instance, event.source) == ("worker-2", str(ELSEWHERE))
@@ -468,7 +468,7 @@ async def test_a_failed_resume_in_the_same_process_leaves_the_session_as_it_was(
 ) -> None:
     opened = await enter(ledger)
     again = await resume(ledger, opened, ELSEWHERE)
-    ledger.release(again, again.before, FAILED)
+    ledger.return_session(again, FAILED)
     await flushed(ledger)
     await check_real_end(ledger, opened, disk)
 
@@ -510,7 +510,7 @@ async def test_a_session_that_went_elsewhere_is_not_returned(
     failed = await resume(other, opened, ELSEWHERE)
     for process, port in ((ledger, 50001), (other, 50002)):
         await resume(process, opened, Source(ELSEWHERE.address, port))
-        other.release(failed, failed.before, FAILED)
+        other.return_session(failed, FAILED)
         await flushed(other)
         (row,) = list_sessions(disk.database)
         assert row.source == f"192.0.2.7:{port}"
@@ -525,7 +525,7 @@ async def test_a_session_that_was_closed_with_its_process_is_closed_after_a_fail
     await flushed(ledger)
     again = await resume(other, opened, ELSEWHERE)
     assert len(list_sessions(disk.database)) == 1
-    other.release(again, again.before, FAILED)
+    other.return_session(again, FAILED)
     await flushed(other)
     (row,) = list_sessions(disk.database, open_only=False)
     assert (row.instance, row.end, row.sent, row.received) == ("worker-1", "drained", 70, 80)

@@ -12,7 +12,7 @@ from msgspec import structs
 from stagedoor.listeners.resume_endpoints import ResumeEndpoints
 from stagedoor.listeners.resumption import ResumableConnection, SessionLink
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.session import Counts, OpenedSession, ReadyShell, SessionResult
+from stagedoor.model.session import ZERO_COUNTS, Counts, OpenedSession, ReadyShell, SessionResult
 from stagedoor.model.shell import Shell
 from stagedoor.model.target import Target
 from stagedoor.net.tcp import TcpStream
@@ -144,7 +144,7 @@ async def test_a_connection_that_fails_ends_only_the_session_that_it_has_opened(
     with suppress(asyncio.CancelledError):
         assert isinstance(await connection.connect(opened, anything), Denial)
     assert heard == [wanted]
-    assert connection.find_end() is None
+    assert connection.find_earlier_end(ZERO_COUNTS) is None
 
 
 async def test_a_session_never_ends_with_fewer_bytes_than_it_had_before() -> None:

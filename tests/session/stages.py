@@ -228,8 +228,11 @@ class Audit:
             )
         return self.script.audit or opened
 
-    def release(self, opened: OpenedSession, counts: Counts, why: str = "") -> None:
-        self.script.asked.append(f"audit.release {why}".rstrip())
+    def release(self, opened: OpenedSession, counts: Counts) -> None:
+        self.script.asked.append("audit.release")
+
+    def return_session(self, opened: OpenedSession, why: str) -> None:
+        self.script.asked.append(f"audit.return {why}")
 
     async def wait_for_writes(self) -> None:
         self.script.asked.append("audit.wait")

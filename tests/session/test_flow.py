@@ -303,8 +303,8 @@ class Unreachable:
             raise self.error
         return Denial(Reason.SHELL_UNAVAILABLE, "the endpoint is out of reach")
 
-    def find_end(self) -> SessionResult | None:
-        return self.end
+    def find_earlier_end(self, before: Counts) -> SessionResult | None:
+        return self.end and SessionResult(self.end.end, before, self.end.detail)
 
 
 async def enter(flow: Flow, resumable: Unreachable) -> None:
@@ -326,7 +326,7 @@ async def test_a_login_that_does_not_reach_an_earlier_session_leaves_it_open(
     with suppress(asyncio.CancelledError):
         await enter(flow, Unreachable(error=error))
     why = "the endpoint is out of reach" if error is None else str(error)
-    left = ["audit.resume s0", "touch", f"audit.release {why}", "release"]
+    left = ["audit.resume s0", "touch", f"audit.return {why}", "release"]
     if error is None:
         left.append("audit.wait")
     assert script.asked[-len(left) :] == left

@@ -192,11 +192,14 @@ class AuditLedger:
         """Write soon that the session has ended. Any thread may call this; it never blocks."""
         self._add(make_closed_event(opened, ended, self._instance, self._clock()))
 
-    def release(self, opened: OpenedSession, counts: Counts, why: str = "") -> None:
-        """Write soon that the session continues where it was before, unless it continues elsewhere.
+    def release(self, opened: OpenedSession, counts: Counts) -> None:
+        """Do nothing: the process in which the session continues records that."""
 
-        A connection that takes a session over has recorded that first, and then this is ignored. Any thread
-        may call this; it never blocks.
+    def return_session(self, opened: OpenedSession, why: str) -> None:
+        """Write soon that the session continues in the process that had it before.
+
+        This is ignored if another connection has taken the session over. Any thread may call this; it never
+        blocks.
         """
         if opened.continues is not None:
             self._add(make_returned_event(opened, why, self._instance, self._clock()))

@@ -53,6 +53,7 @@ class _Outcome:
 
 
 _MOVED = _Outcome(None)
+_NOT_COMPLETED = "its login was not completed"
 
 
 class SessionLink:
@@ -154,11 +155,7 @@ class SessionLink:
             return
         counts = self.read_counts()
         if outcome.counts is not None:
-            # Never fewer than before: the endpoint may name a session that it has forgotten.
-            counts = Counts(
-                max(outcome.counts.sent, self._before.sent),
-                max(outcome.counts.received, self._before.received),
-            )
+            counts = _find_larger(outcome.counts, self._before)
         if self._tunnel is not None:
             self._tunnel.request_end(outcome.end or EndReason.CLOSED, outcome.detail)
         if outcome.end is None:
@@ -207,23 +204,27 @@ class ResumableConnection(SessionLink):
             self.set_session(ticket.control, ticket.number)
         try:
             stream = ticket.stream or await ticket.control.connect_data(ticket.secret)
-        except BaseException as error:
-            self._give_up(opened, "the gateway does not reach its endpoint")
-            if not isinstance(error, OSError):
-                raise
+        except OSError as error:
+            self._abandon_session(opened, "the gateway does not reach its endpoint")
             why = f"the tunnel's endpoint could not be reached: {error.strerror or error}"
             return Denial(Reason.SHELL_UNAVAILABLE, why)
+        except BaseException:
+            self._abandon_session(opened, _NOT_COMPLETED)
+            raise
         self.is_resumable = True
         return stream
 
-    def find_end(self) -> SessionResult | None:
-        """Return the end of the earlier session if it is known to have ended, or None."""
+    def find_earlier_end(self, before: Counts) -> SessionResult | None:
+        """Return the end of the earlier session if it is known to have ended, or None.
+
+        `before` are the bytes that it is known to have moved.
+        """
         outcome = self._outcome
         if outcome is None or outcome.end is None:
             return None
-        return SessionResult(outcome.end, detail=outcome.detail)
+        return SessionResult(outcome.end, _find_larger(outcome.counts, before), outcome.detail)
 
-    def _give_up(self, opened: OpenedSession, why: str) -> None:
+    def _abandon_session(self, opened: OpenedSession, why: str) -> None:
         """End a new session in the endpoint. Forget an earlier one, which continues without this login."""
         if self._control is None:
             return
@@ -232,7 +233,7 @@ class ResumableConnection(SessionLink):
         else:
             self._control.forget(self._number)
 
-    def keep(self, entered: EnteredSession) -> bool:
+    def keep_earlier_session(self, entered: EnteredSession) -> bool:
         """Take over an earlier session whose client has no connection, and return True.
 
         The endpoint has given the session to this worker, so no other one holds it. A new session ends.
@@ -240,7 +241,7 @@ class ResumableConnection(SessionLink):
         if not self.is_resumable:
             return False
         if entered.opened.continues is None:
-            self._give_up(entered.opened, "its login was not completed")
+            self._abandon_session(entered.opened, _NOT_COMPLETED)
             return False
         entered.stream.abort()
         self.begin_hold(entered, entered.release, entered.opened.before)
@@ -314,6 +315,13 @@ class Adopter:
             control.make_orphan(number)  # another worker may judge it, or this one later
         else:
             control.end(number, opened.line)
+
+
+def _find_larger(counted: Counts | None, before: Counts) -> Counts:
+    """Return what the endpoint has counted, but not less than `before`: it may have forgotten the session."""
+    if counted is None:
+        return before
+    return Counts(max(counted.sent, before.sent), max(counted.received, before.received))
 
 
 def _cannot_resume(error: OSError) -> Denial:

@@ -183,7 +183,7 @@ class TunnelListener:
                     raise
                 early = b""  # The session continues without its client, as after any other cut.
             except BaseException:
-                if resumable is not None and resumable.keep(entered):
+                if resumable is not None and resumable.keep_earlier_session(entered):
                     hand_over(resumable)
                 raise
             if resumable is not None and is_resumable:

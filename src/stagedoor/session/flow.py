@@ -284,10 +284,12 @@ class Flow(AccessControl):
         """End a session that could not be connected. An earlier one may continue without this login."""
         if opened.continues is None or resumable is None:
             self.close_session(opened, ended)
-        elif (over := resumable.find_end()) is not None:
-            self.close_session(opened, SessionResult(over.end, opened.before, over.detail))
+        elif (over := resumable.find_earlier_end(opened.before)) is not None:
+            self.close_session(opened, over)
         else:
-            self.release(opened, opened.before, ended.detail)
+            self.ledger.return_session(opened, ended.detail)
+            self.shells.release(opened.ready.grant.target)
+            self.registry.unregister(opened)
             self.write_line(make_not_resumed_line(opened, ended.detail))
 
     def _record_refusal(
@@ -361,8 +363,8 @@ class Flow(AccessControl):
             # Last, because a stopping gateway closes the audit once no session is registered.
             self.registry.unregister(opened)
 
-    def release(self, opened: OpenedSession, counts: Counts, why: str = "") -> None:
+    def release(self, opened: OpenedSession, counts: Counts) -> None:
         """Stop carrying a session here: it continues elsewhere. Any thread may call it."""
-        self.ledger.release(opened, counts, why)
+        self.ledger.release(opened, counts)
         self.shells.release(opened.ready.grant.target)
         self.registry.unregister(opened)

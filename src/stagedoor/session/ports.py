@@ -123,11 +123,12 @@ class Ledger(Protocol):
         """Open a session in the audit, or continue an `earlier` one. It is durable when this returns."""
         ...
 
-    def release(self, opened: OpenedSession, counts: Counts, why: str = "") -> None:
-        """Note that a session continues elsewhere, where the audit of it continues.
+    def release(self, opened: OpenedSession, counts: Counts) -> None:
+        """Note that a session continues elsewhere, where the audit of it continues."""
+        ...
 
-        `why` is the reason of a login that did not resume it, and after which it continues where it was.
-        """
+    def return_session(self, opened: OpenedSession, why: str) -> None:
+        """Return a session to the process that had it, after a login that failed to resume it for `why`."""
         ...
 
     async def wait_for_writes(self) -> None:
@@ -176,8 +177,11 @@ class ResumableConnector(Protocol):
         """Return a stream to the shell, or why there is none. `dial` connects to the shell."""
         ...
 
-    def find_end(self) -> SessionResult | None:
-        """Return the end of the earlier session if it is known to have ended, or None."""
+    def find_earlier_end(self, before: Counts) -> SessionResult | None:
+        """Return the end of the earlier session if it is known to have ended, or None.
+
+        `before` are the bytes that it is known to have moved.
+        """
         ...
 
 

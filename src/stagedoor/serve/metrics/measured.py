@@ -74,12 +74,19 @@ class MetricsLedger:
                 self._open[access_method] += 1
         return opened
 
-    def release(self, opened: OpenedSession, counts: Counts, why: str = "") -> None:
+    def release(self, opened: OpenedSession, counts: Counts) -> None:
         """Count the last bytes here of a session that continues in another process."""
-        self._ledger.release(opened, counts, why)
+        self._ledger.release(opened, counts)
         with self._lock:
             self._open[opened.access_method] -= 1
         self._count_bytes(opened.id, counts)
+
+    def return_session(self, opened: OpenedSession, why: str) -> None:
+        """Return a session to the process that had it. Here it has moved no bytes."""
+        self._ledger.return_session(opened, why)
+        with self._lock:
+            self._open[opened.access_method] -= 1
+        self._count_bytes(opened.id, opened.before)
 
     async def wait_for_writes(self) -> None:
         """Wait for the ledger."""
