@@ -37,6 +37,11 @@ def test_only_ssh_s_own_options_say_that_no_person_is_there(
     assert login_attended.find_reason_not_to_ask() == reason
 
 
+def test_an_option_s_name_and_value_are_joined_where_ps_does_not_quote() -> None:
+    parent, words = login_attended.split_ps_line("  12 ssh -o BatchMode yes -v app01.ssh true\n")
+    assert (parent, words) == (12, ["ssh", "-o", "BatchMode=yes", "-v", "app01.ssh", "true"])
+
+
 def test_the_ssh_that_runs_this_is_found() -> None:
     code = "from stagedoor.laptop.login_attended import find_parent_ssh as f; print(f())"
     script = f"'{sys.executable}' -c '{code}'; true"

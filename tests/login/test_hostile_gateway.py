@@ -13,10 +13,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stagedoor.keys.ca import CertificateAuthority
-from stagedoor.laptop import login
+from stagedoor.laptop import login, login_approve, login_attended, login_renew
 from stagedoor.laptop import main as laptop
 from stagedoor.laptop.if_needed import FRESH
-from stagedoor.laptop.keygen import run_program
+from stagedoor.laptop.keygen import run_with_input
 from stagedoor.laptop.login_approve import wait_for_approval
 from stagedoor.laptop.login_files import KEY, SECRET, STATE, check_login, find_folder
 from stagedoor.laptop.login_result import format_end
@@ -171,6 +171,26 @@ def test_a_login_whose_answer_is_refused_is_ended_there(home: Path, lie: dict[st
     assert ended == ["sgl_x"]
 
 
+def test_a_login_that_ssh_started_is_ended_too_if_its_answer_is_refused(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = {"user": "a b", "ends_at": 4e9, "secret": "sgl_x"}
+    monkeypatch.setattr(login_renew, "renew", lambda *_: (401, {}))
+    monkeypatch.setattr(login_attended, "find_reason_not_to_ask", lambda: "")
+    monkeypatch.setattr(login_approve, "log_in_by_browser", lambda *_: answer)
+    sent_to: list[tuple[str, object]] = []
+
+    def says(path: str, sent: dict[str, object]) -> dict[str, object]:
+        sent_to.append((path, sent["secret"]))
+        return {}
+
+    with hostile(says) as url:
+        folder = keep_login(url).parent
+        with pytest.raises(TunnelError, match="the gateway sent"):
+            laptop.ensure_certificate(str(folder), time.time())
+    assert sent_to == [("/login/end", "sgl_x")]
+
+
 def test_an_end_that_is_a_whole_number_is_shown() -> None:
     answer: dict[str, object] = {"user": "alice", "ends_at": 4_000_000_000}
     check_login(answer)
@@ -239,7 +259,7 @@ def test_a_proxy_whose_gateway_is_away_ends_no_login(home: Path) -> None:
 
 
 def test_a_program_that_fails_or_is_not_there_is_named(home: Path) -> None:
-    assert run_program(["sh", "-c", "cat; echo to >&2"], "from") == "from"
+    assert run_with_input(["sh", "-c", "cat; echo to >&2"], "from") == "from"
     for command, said in (
         (["sh", "-c", "echo why >&2; exit 3"], "sh failed: why"),
         (["sh", "-c", "exec <&-; echo why >&2; exit 3"], "sh failed: why"),
@@ -247,7 +267,7 @@ def test_a_program_that_fails_or_is_not_there_is_named(home: Path) -> None:
         (["/nowhere/keygen"], "could not be run .No such file.*install OpenSSH"),
     ):
         with pytest.raises(TunnelError, match=said):
-            run_program(command, "text")
+            run_with_input(command, "text")
     open_now = len(list(Path("/proc/self/fd").iterdir()))
-    run_program(["true"])
+    run_with_input(["true"])
     assert len(list(Path("/proc/self/fd").iterdir())) == open_now

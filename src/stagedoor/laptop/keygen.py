@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _NAMESPACE = "login@stagedoor"
 
 
-def run_program(command: list[str], text: str = "") -> str:
+def run_with_input(command: list[str], text: str = "") -> str:
     """Run `command` with a short `text` on its stdin and return its stdout. Raises TunnelError."""
     # Their ends are not inheritable, except for those that become 0, 1 and 2.
     pipes = [os.pipe() for _ in range(3)]
@@ -59,7 +59,9 @@ def run_program(command: list[str], text: str = "") -> str:
 
 def sign(key: Path, text: str) -> str:
     """Return the armoured signature of a message of the login protocol. Raises TunnelError."""
-    return run_program(["ssh-keygen", "-Y", "sign", "-q", "-n", _NAMESPACE, "-f", str(key)], text)
+    return run_with_input(
+        ["ssh-keygen", "-Y", "sign", "-q", "-n", _NAMESPACE, "-f", str(key)], text
+    )
 
 
 def find_fingerprint(signature: str) -> str:

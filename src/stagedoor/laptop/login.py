@@ -6,16 +6,16 @@ import os
 import shutil
 import tempfile
 import time
-from contextlib import suppress
 from pathlib import Path
 
 from stagedoor.laptop import login_files, ssh_files
 from stagedoor.laptop.if_needed import CERTIFICATE, FRESH
-from stagedoor.laptop.keygen import run_program
+from stagedoor.laptop.keygen import run_with_input
 from stagedoor.laptop.login_approve import log_in_by_browser, log_in_by_token, make_machine_label
 from stagedoor.laptop.login_files import KEY, SECRET
 from stagedoor.laptop.login_result import (
     UNAUTHORIZED,
+    end_malformed_login,
     explain_unsigned,
     format_end,
     make_refusal_error,
@@ -54,15 +54,11 @@ def log_in(
             login = log_in_by_token(gateway, key, id_token)
         else:
             login = log_in_by_browser(gateway, key, label, browser)
-        try:
+        with end_malformed_login(gateway, login):
             login_files.check_login(login)
             user = str(login["user"])
             config = login_files.render_config(document, folder, user, program, gateway.place)
             _check_certificate(login)
-        except TunnelError:
-            with suppress(TunnelError):
-                gateway.post("/login/end", {"secret": login.get("secret")})
-            raise
         ssh_files.make_private(folder)
         if new_folder is not None:
             for name in (KEY, f"{KEY}.pub"):
@@ -196,7 +192,7 @@ def _find_or_make_key(folder: Path) -> tuple[Path | None, Path]:
     new_folder = Path(tempfile.mkdtemp(prefix=".stagedoor-", dir=str(existing)))
     try:
         options = ("-q", "-t", "ed25519", "-N", "", "-C", "stagedoor")
-        run_program(["ssh-keygen", *options, "-f", str(new_folder / KEY)])
+        run_with_input(["ssh-keygen", *options, "-f", str(new_folder / KEY)])
     except BaseException:
         shutil.rmtree(str(new_folder), ignore_errors=True)
         raise

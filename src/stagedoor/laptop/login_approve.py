@@ -52,9 +52,8 @@ def log_in_by_browser(
             raise make_refusal_error(gateway, status, answer)
         id_ = read_login_id(answer)
         poll: dict[str, object] = {"id": id_, "verifier": verifier}
-        status, answer = gateway.post(
-            "/login/poll", poll
-        )  # the gateway derives the letters from this
+        # The gateway derives the letters from this.
+        status, answer = gateway.post("/login/poll", poll)
         if status != 200:
             raise make_refusal_error(gateway, status, answer)
         listener.result_url = url = f"{gateway.url}/login/{id_}"

@@ -111,7 +111,15 @@ def _read_process(pid: int) -> tuple[int, list[str]]:
     try:
         command = ["ps", "-o", "ppid=,args=", "-p", str(pid)]
         text = subprocess.run(command, stdout=subprocess.PIPE, timeout=5).stdout
-        parent, *words = text.decode("utf-8", "replace").split()
-        return int(parent), words
+        return split_ps_line(text.decode("utf-8", "replace"))
     except (OSError, ValueError, subprocess.SubprocessError):
         return 0, []
+
+
+def split_ps_line(line: str) -> tuple[int, list[str]]:
+    """Return the pid of the parent and the words of a process in ps(1)'s line. Raises ValueError.
+
+    ps does not quote, so the name and the value of an option `-o "NAME VALUE"` are joined by `=` here.
+    """
+    parent, *words = re.sub(r" -o (\w+) ", r" -o \1=", line).split()
+    return int(parent), words

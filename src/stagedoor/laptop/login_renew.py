@@ -13,6 +13,7 @@ from stagedoor.laptop.login_result import (
     EXPIRED,
     NOT_LOGGED_IN,
     UNAUTHORIZED,
+    end_malformed_login,
     format_end,
     make_refusal_error,
     print_line,
@@ -71,6 +72,8 @@ def _renew_or_log_in(folder: Path) -> None:
 
     label = str(state.get("label") or make_machine_label())
     login = log_in_by_browser(gateway, folder / KEY, label, True)
+    with end_malformed_login(gateway, login):
+        login_files.check_login(login)
     write_login(folder, gateway, login, str(state.get("label")))
     print_line(f"You are logged in as {login['user']} until {format_end(login)}.")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import contextmanager, suppress
 
 from stagedoor.laptop import login_files, ssh_files
 from stagedoor.laptop.if_needed import CERTIFICATE, FRESH
@@ -14,6 +15,7 @@ from stagedoor.laptop.tunnel.errors import TunnelError, clean, show
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from stagedoor.laptop.login_web import GatewayWeb
@@ -59,6 +61,17 @@ def write_login(
         login_files.remove_files(folder, CERTIFICATE, FRESH)
     else:
         raise make_unsigned_error(login)
+
+
+@contextmanager
+def end_malformed_login(gateway: GatewayWeb, login: dict[str, object]) -> Iterator[None]:
+    """End a new login at the gateway if the block raises TunnelError: its secret is stored nowhere."""
+    try:
+        yield
+    except TunnelError:
+        with suppress(TunnelError):
+            gateway.post("/login/end", {"secret": login.get("secret")})
+        raise
 
 
 def make_refusal_error(gateway: GatewayWeb, status: int, answer: dict[str, object]) -> TunnelError:

@@ -8,14 +8,14 @@ same as in `web/src/terminal/liveness.ts`; `tests/wire/liveness.json` tests both
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from stagedoor.client.attach.attachment import Attachment
 from stagedoor.client.attach.descriptors import WorkThread
 from stagedoor.client.attach.request import AttachRequest
 from stagedoor.client.attach.screen import Screen
-from stagedoor.client.attach.secret_prompt import SecretPrompt
+from stagedoor.client.attach.secret_prompt import AttachError, SecretPrompt
 from stagedoor.client.attach.web import LostError, TerminalConnection
 from stagedoor.laptop.tunnel.errors import TunnelError, clean
 
@@ -108,10 +108,6 @@ class TerminalDialer:
             ticket = self._request_ticket(connection)
             self._has_ticket = True
             connection.open()
-        except KeyError as error:
-            connection.close()
-            line = f"the gateway's answer has no {error.args[0]}; one of the two is too old"
-            raise LostError(line) from None
         except BaseException:
             connection.close()
             raise
@@ -126,16 +122,22 @@ class TerminalDialer:
             answer = self._prompt.ask(
                 connection, "guest-ticket", body, about, is_reconnect=is_reconnect
             )
-            self._attachment.terminal = str(answer["terminal"])
+            self._attachment.terminal = _read_field(answer, "terminal")
             if not is_reconnect and os.isatty(2):
-                user, app = (clean(str(answer[name])) for name in ("host", "app"))
+                user, app = (clean(_read_field(answer, name)) for name in ("host", "app"))
                 self._screen.print(f"stagedoor: watching {user} in {app}; Enter ~. ends it")
-            return str(answer["ticket"])
+            return _read_field(answer, "ticket")
         about = f"{request.target} is not open to {request.options.user}"
         body = {"target": request.target}
-        return str(
-            self._prompt.ask(connection, "ticket", body, about, is_reconnect=is_reconnect)["ticket"]
-        )
+        answer = self._prompt.ask(connection, "ticket", body, about, is_reconnect=is_reconnect)
+        return _read_field(answer, "ticket")
+
+
+def _read_field(answer: Mapping[str, object], name: str) -> str:
+    """Return a field of the gateway's answer. Raises AttachError if it is missing."""
+    if name not in answer:
+        raise AttachError(f"the gateway's answer has no {name}; one of the two is too old")
+    return str(answer[name])
 
 
 class ConnectionWatch:

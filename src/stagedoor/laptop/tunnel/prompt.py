@@ -89,11 +89,10 @@ def disable_echo(terminal: int, prompt: bytes) -> Iterator[None]:
     try:
         settings = termios.tcgetattr(terminal)
         silent = [*settings[:3], settings[3] & ~termios.ECHO, *settings[4:]]
-        is_main = threading.current_thread() is threading.main_thread()
-        for number in _SIGNALS if is_main else ():
-            if signal.getsignal(number) == signal.SIG_DFL:
+        if threading.current_thread() is threading.main_thread():
+            handled = [number for number in _SIGNALS if signal.getsignal(number) == signal.SIG_DFL]
+            for number in handled:
                 signal.signal(number, handle)
-                handled.append(number)
         try:
             hide()
             yield
