@@ -388,5 +388,5 @@ async def test_starts_of_a_stuck_shell_do_not_delay_other_changes(world: World) 
 
 
 def test_only_changes_of_the_policy_wait_for_one_another() -> None:
-    unbound = {act.name for act in OPERATIONS if act.method != "GET" and not act.is_change}
+    unbound = {act.name for act in OPERATIONS if act.method != "GET" and not act.changes_policy}
     assert unbound == {"apps.start", "apps.stop", "hooks.test"}

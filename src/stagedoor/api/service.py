@@ -211,7 +211,7 @@ class ApiService:
 
     async def _run(self, request: AdmittedRequest, call: Call, guard: PolicyGuard) -> ApiAnswer:
         """Run the operation. If the policy changes before it, judge the caller by the new one first."""
-        async with self._change_lock if request.operation.is_change else nullcontext():
+        async with self._change_lock if request.operation.changes_policy else nullcontext():
             for _ in range(TRIES):
                 try:
                     return await self._run_now(request, call, guard)

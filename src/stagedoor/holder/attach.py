@@ -55,9 +55,8 @@ def _start(path: Path) -> None:
     code = 1
     try:
         _detach_from_parent(path, listener.fileno())
-        listener.listen(
-            BACKLOG
-        )  # again, so that SO_PEERCRED names this process to clients (unix(7))
+        # Again, so that SO_PEERCRED names this process to clients (unix(7)).
+        listener.listen(BACKLOG)
         from stagedoor.holder.process import Holder
 
         Holder(listener, path).run()

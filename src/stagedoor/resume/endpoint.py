@@ -141,10 +141,14 @@ class Endpoint:
             remove_retired(self._folder, f".{os.getpid()}")
 
     def _retire(self) -> None:
-        """Make room for an endpoint that starts. Workers without a session here move to that one."""
+        """Make room for an endpoint that starts."""
         for name in (CONTROL, DATA):
             (self._folder / name).rename(self._folder / f"{name}.{os.getpid()}")
         self._is_retired, self._first_by = True, 0.0
+        self._drop_idle_workers()
+
+    def _drop_idle_workers(self) -> None:
+        """Let workers without a session here move to the endpoint that has taken over."""
         busy = {kept.worker for kept in self._kept.values()}
         for worker in tuple(self._workers):
             if worker not in busy and not worker.messages:
@@ -155,6 +159,8 @@ class Endpoint:
         for worker in tuple(self._workers):
             if worker.messages.is_stale(now):
                 self._drop_worker(worker)
+        if self._is_retired:
+            self._drop_idle_workers()
         for kept in tuple(self._kept.values()):
             session = kept.session
             wake_at = session.wake_at()
@@ -179,8 +185,8 @@ class Endpoint:
     def _report_over(self, key: str, code: int, why: str) -> None:
         kept = self._kept.pop(key)
         if kept.worker is not None:
-            moved = f"{kept.session.sent} {kept.session.received}"
-            self._send(kept.worker, f"over {kept.number} {code} {moved} {why}")
+            counts = f"{kept.session.sent} {kept.session.received}"
+            self._send(kept.worker, f"over {kept.number} {code} {counts} {why}")
 
     def _offer(self, kept: _KeptSession, now: float) -> None:
         """Offer a session without a worker to the adopting workers in turn."""
@@ -343,8 +349,8 @@ class Endpoint:
         """Give a session its new connection. Return False if the session has ended, or has a newer one."""
         kept, now = ticket.kept, time.monotonic()
         if self._kept.get(kept.key) is not kept:
-            moved = f"{kept.session.sent} {kept.session.received}"
-            self._send(ticket.worker, f"over {ticket.number} {LOST} {moved} the session has ended")
+            counts = f"{kept.session.sent} {kept.session.received}"
+            self._send(ticket.worker, f"over {ticket.number} {LOST} {counts} the session has ended")
             return False
         if ticket.attempt <= kept.attempt:
             self._send(ticket.worker, f"moved {ticket.number}")

@@ -52,9 +52,8 @@ def _copy(location: Path, into: Path) -> None:
 
     `into` is an empty file.
     """
-    prepare_file(
-        location, create=False
-    )  # refuses a link that the gateway's account has planted there
+    # This refuses a link that the gateway's account has planted there.
+    prepare_file(location, create=False)
     try:
         with (
             closing(sqlite3.connect(f"{location.absolute().as_uri()}?mode=rw", uri=True)) as source,

@@ -130,8 +130,8 @@ async def receive_from_worker(process: Process) -> AsyncGenerator[FromWorker, No
             if not text:
                 return
             message = read_from_worker(text)
-        except ValueError:
-            # Other code has printed it. A line over asyncio's limit of 64 KiB raises ValueError too.
+        except (ValueError, msgspec.DecodeError):
+            # Other code has printed it. A line over asyncio's limit of 64 KiB raises ValueError.
             structlog.get_logger().error(
                 "a process of the gateway printed a line that is not a message", pid=process.pid
             )

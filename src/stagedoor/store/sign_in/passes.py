@@ -107,11 +107,11 @@ def end_sign_ins(
     user: str,
     method: Method,
     credential_id: str,
-    also: Collection[bytes] = (),
+    sign_in_ids: Collection[bytes] = (),
 ) -> int:
     """End the user's sign-ins that were made with a removed credential, and return how many.
 
-    Their sign-ins with the ids `also` end too, and so does all that any of these opened. Call this in a
+    The sign-ins with the ids `sign_in_ids` end too, and so does all that any of these opened. Call this in a
     policy change.
     """
     of_credential = (web_passes.c.method == method.value) & (
@@ -122,7 +122,7 @@ def end_sign_ins(
         .where(
             _IS_SIGN_IN,
             web_passes.c.user_name == user,
-            of_credential | web_passes.c.secret_hash.in_(also),
+            of_credential | web_passes.c.secret_hash.in_(sign_in_ids),
         )
         .values(kind=PassKind.SIGNED_OUT, end_reason=_TAKEN_AWAY)
         .returning(web_passes.c.secret_hash)

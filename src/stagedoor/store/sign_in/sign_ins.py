@@ -75,7 +75,7 @@ def search_sign_ins(
 
 
 def _select_sign_ins(now: float) -> Select[Any]:
-    shown, user = web_passes.c.credential_id, web_passes.c.user_name
+    credential, user = web_passes.c.credential_id, web_passes.c.user_name
     return (
         select(
             web_passes,
@@ -87,8 +87,8 @@ def _select_sign_ins(now: float) -> Select[Any]:
             keys.c.fingerprint.label("key"),
         )
         .join(users, users.c.name == user)
-        .outerjoin(tokens, (tokens.c.id == shown) & (tokens.c.user_name == user))
-        .outerjoin(keys, (keys.c.fingerprint == shown) & (keys.c.user_name == user))
+        .outerjoin(tokens, (tokens.c.id == credential) & (tokens.c.user_name == user))
+        .outerjoin(keys, (keys.c.fingerprint == credential) & (keys.c.user_name == user))
         .outerjoin(provider_answers, provider_answers.c.sign_in == web_passes.c.secret_hash)
         .where(web_passes.c.kind.in_(SIGN_INS), web_passes.c.expires_at > now)
     )

@@ -23,7 +23,7 @@ _OF_POLICY = ("grants", "roles", "users")
 """The resources whose rows have an ETag, and whose changes `dry_run` previews."""
 _FOR_ASKING = ("requests.add", "requests.get", "requests.leave", "requests.list")
 """The operations with which users ask for access."""
-_ELSEWHERE = ("apps.start", "apps.stop", "hooks.test")
+_SLOW_OPERATIONS = ("apps.start", "apps.stop", "hooks.test")
 """The operations that act on a shell or another server, which may be slow to answer."""
 _NAMES_ROWS = frozenset({"fingerprint", "ids", "subject", "user"})
 """The fields of a request that name rows, which may not exist."""
@@ -81,9 +81,9 @@ class Operation(Struct, frozen=True, kw_only=True):
         return self.is_file or (self.role is not None and self.method != "GET")
 
     @property
-    def is_change(self) -> bool:
+    def changes_policy(self) -> bool:
         """Return whether the operation changes the policy."""
-        return self.method != "GET" and self.name not in _ELSEWHERE
+        return self.method != "GET" and self.name not in _SLOW_OPERATIONS
 
     @property
     def parameters(self) -> list[str]:
