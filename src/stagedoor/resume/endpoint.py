@@ -141,14 +141,10 @@ class Endpoint:
             remove_retired(self._folder, f".{os.getpid()}")
 
     def _retire(self) -> None:
-        """Make room for an endpoint that starts."""
+        """Make room for an endpoint that starts. Workers without a session here move to that one."""
         for name in (CONTROL, DATA):
             (self._folder / name).rename(self._folder / f"{name}.{os.getpid()}")
         self._is_retired, self._first_by = True, 0.0
-        self._drop_idle_workers()
-
-    def _drop_idle_workers(self) -> None:
-        """Let workers without a session here move to the endpoint that has taken over."""
         busy = {kept.worker for kept in self._kept.values()}
         for worker in tuple(self._workers):
             if worker not in busy and not worker.messages:
@@ -159,8 +155,6 @@ class Endpoint:
         for worker in tuple(self._workers):
             if worker.messages.is_stale(now):
                 self._drop_worker(worker)
-        if self._is_retired:
-            self._drop_idle_workers()
         for kept in tuple(self._kept.values()):
             session = kept.session
             wake_at = session.wake_at()
