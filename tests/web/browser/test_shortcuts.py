@@ -207,6 +207,7 @@ def test_vim_asks_for_them_and_leaves_the_shell_s_keys_as_they_were(tab: Tab, sc
     shows(tab, "startinsert")
     run(tab, "cat")
     key(screen, "ctrl+c")
+    shows(tab, "^C\n#")  # what is typed before this prompt can be lost
     tab.type("echo sti''ll")
     key(screen, "shift+Return")
     shows(tab, "still")
